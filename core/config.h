@@ -1,0 +1,130 @@
+/* config: the configuration as a read-only snapshot, filled from one TOML file by one option table.
+ *
+ * `options.def` declares every option once: table, key, type with unit, default, range, a line of
+ * documentation. From it come the parser, the checks (an unknown key is an error with file, line,
+ * column and "did you mean"), `config dump` and the manual page. This header is the shape the
+ * readers see.
+ *
+ * Durations are milliseconds, sizes bytes. Strings are NUL-terminated spans that live as long as the
+ * snapshot. config_load never half succeeds. */
+#pragma once
+
+#include "core/address.h"
+#include "core/check.h"
+#include "core/span.h"
+
+enum service { SERVICE_SMTP, SERVICE_HTTP };
+
+/* "N/unit" or "N/kunit" with unit s, m, h, d: N events per `period_ms`; count 0: no limit.
+ * `burst` 0: the whole budget may be spent at once (GCRA, reference/kumo-formats 1.6). */
+struct rate {
+    uint64_t count, period_ms, burst;
+};
+
+struct config_listener {
+    struct address address;
+    enum service service;
+    struct network *relay_from;
+    size_t relay_from_count;
+    unsigned line; /* in the file, for messages */
+};
+
+struct config_route {
+    struct span domain; /* lower case; "*" is the smart host */
+    struct span *hosts; /* "name", "name:port", "192.0.2.1:25", "[::1]:2525", in the order given */
+    size_t host_count;
+};
+
+enum ip_strategy { IP_V4_AND_V6, IP_V4_ONLY, IP_V6_ONLY, IP_V6_THEN_V4, IP_V4_THEN_V6 };
+
+struct config_delivery {
+    uint16_t smtp_port;
+    struct network *prohibited_hosts, *skip_hosts;
+    size_t prohibited_host_count, skip_host_count;
+    uint64_t connection_limit, max_deliveries_per_connection, max_recipients_per_batch;
+    uint64_t consecutive_connection_failures_before_delay;
+    struct rate max_message_rate, max_connection_rate;
+    uint64_t connect_timeout_ms, banner_timeout_ms, ehlo_timeout_ms, mail_from_timeout_ms;
+    uint64_t rcpt_to_timeout_ms, data_timeout_ms, data_dot_timeout_ms, rset_timeout_ms;
+    uint64_t idle_timeout_ms, system_shutdown_timeout_ms;
+    bool enable_pipelining, enable_chunking;
+    enum ip_strategy ip_lookup_strategy;
+    struct span ehlo_domain; /* empty: hostname */
+    struct address source_address; /* AF_UNSPEC: the kernel chooses */
+};
+
+struct config_bounce_stream {
+    struct span tenant, campaign; /* empty: any */
+    bool event_only;
+};
+
+struct config {
+    struct span file; /* its path */
+    struct span hostname, data_dir;
+    uint64_t workers; /* 0: one per core */
+
+    struct config_listener *listeners;
+    size_t listener_count;
+    struct config_route *routes;
+    size_t route_count;
+
+    struct {
+        struct address *servers; /* none: those of /etc/resolv.conf */
+        size_t server_count;
+        uint64_t timeout_ms, cache_entries, max_ttl_ms, negative_ttl_ms, stale_ttl_ms;
+    } dns;
+    struct config_delivery delivery;
+    struct {
+        uint64_t *intervals_ms;
+        size_t interval_count;
+        double jitter;
+        uint64_t max_age_ms;
+    } retry;
+    struct {
+        bool event_only; /* mode = "dsn" | "event" */
+        uint64_t delay_after_ms;
+        struct config_bounce_stream *streams;
+        size_t stream_count;
+    } bounce;
+    struct {
+        struct span socket;
+    } control;
+    struct {
+        struct span tenant_header, campaign_header; /* empty: none */
+    } policy;
+    struct {
+        uint64_t memory, inbound_memory, loaded_memory, disk_reserve;
+        uint64_t nursery_messages, nursery_bytes, nursery_age_ms, window_rows, loader_threads;
+        bool clock_confirmed; /* the operator says that the wall clock is right */
+    } queue;
+    struct {
+        uint64_t keep;
+    } journal;
+    struct {
+        uint64_t message_size, header_size, recipients, received_headers, messages_per_connection;
+        uint64_t errors, junk_commands, line, command_line, connections, connections_per_address;
+        uint64_t idle_ms, command_ms, data_rate, data_rate_window_ms, commit_ms;
+    } limits;
+    struct {
+        uint64_t entries, receive_buffers, receive_buffer_size;
+        bool optional_features;
+    } ring;
+    struct {
+        int level; /* enum log_level */
+    } log;
+
+    void *memory; /* everything above points into it */
+};
+
+enum { CONFIG_ERROR = 1024 };
+
+/* 0 and a snapshot, or a negative errno (-EINVAL: the file says something wrong) and in `error` the
+ * message "file:line:column: what is wrong, and what would be right". */
+MUST_USE int config_load(const char *path, struct config **ret_config, char error[CONFIG_ERROR]);
+struct config *config_free(struct config *config);
+
+/* Every option with its value and its source line or "default", as TOML with comments. */
+void config_dump(const struct config *config, void (*line)(void *context, const char *text),
+                 void *context);
+/* The option table as reference documentation (Markdown). */
+void config_document(void (*line)(void *context, const char *text), void *context);

@@ -1,0 +1,101 @@
+/* conn: one byte stream between a socket and the object that speaks a protocol over it.
+ *
+ * Owner's view: conn_open or conn_connect, then a single function `advance(conn)` is called from
+ * dispatch, at most once per turn, whenever something happened. It looks at conn_events(), reads
+ * with conn_input/conn_consume, answers with conn_send, says how long it is ready to wait with
+ * conn_deadline, and returns. It never waits and is never called from inside its own calls.
+ *
+ *     CONNECTING --ok--> OPEN --conn_close--> CLOSING --in_flight == 0--> CLOSED (event, once)
+ *          \--fail----> OPEN with CONN_ERROR           descriptor closed, memory is the owner's again
+ *
+ * A deadline always runs while a conn exists: open and connect take the first one, conn_deadline
+ * moves it. When it passes, CONN_TIMEOUT is set; the owner decides (a reply, then conn_close). After
+ * conn_close a fixed deadline (CONN_CLOSE_MS) aborts what has not drained.
+ *
+ * Input stays in the ring's lent buffers, at most CONN_LENT of them; then receiving pauses until the
+ * owner consumes (back-pressure reaches the peer as a closed window). An idle conn holds none.
+ * Output: one send in flight; its bytes are the sender's until CONN_SENT. The receive is cancelled
+ * before the close, else no FIN leaves. A peer's reset and a peer's close both end as CONN_EOF or
+ * CONN_ERROR, never in a log. */
+#pragma once
+
+#include "core/loop.h"
+
+enum { CONN_LENT = 8, CONN_IOV = 64, CONN_CLOSE_MS = 5000 };
+
+enum conn_event {
+    CONN_CONNECTED = 1 << 0, /* outbound connect succeeded */
+    CONN_INPUT = 1 << 1,     /* unread bytes are there */
+    CONN_SENT = 1 << 2,      /* the send is finished; conn_sending is false */
+    CONN_EOF = 1 << 3,       /* the peer will send no more (unread input may remain) */
+    CONN_ERROR = 1 << 4,     /* conn->error: connect, receive or send failed */
+    CONN_TIMEOUT = 1 << 5,   /* the deadline passed */
+    CONN_CLOSED = 1 << 6,    /* last event: the owner may free itself */
+    CONN_WOKEN = 1 << 7,     /* conn_wake: the owner asked for an advance */
+};
+
+enum conn_state { CONN_NONE, CONN_CONNECTING, CONN_OPEN, CONN_CLOSING, CONN_GONE };
+
+struct conn;
+typedef void conn_advance(struct conn *conn);
+
+struct conn_send; /* iovecs of the send in flight, from the worker's pool */
+
+struct conn {
+    struct loop *loop;
+    conn_advance *advance;
+    struct op wake, receive, send, control; /* control: connect, shutdown, close */
+    struct timer deadline;
+    struct conn_send *sending;
+    int fd;
+    int error; /* positive errno */
+    uint8_t state;
+    uint8_t events;
+    uint8_t lent_count;
+    bool receiving, paused, eof, input_wanted;
+    struct {
+        uint16_t buffer;
+        uint32_t len, at;
+    } lent[CONN_LENT];
+    uint64_t bytes_in, bytes_out;
+    struct address peer;
+};
+
+/* Takes over a connected descriptor. `advance` first runs when input, an error or the deadline
+ * comes, or after conn_wake. */
+void conn_open(struct conn *conn, struct loop *loop, int fd, conn_advance *advance,
+               uint64_t deadline_ns);
+
+/* Connects. Failures (also of the socket call) arrive as CONN_ERROR. */
+void conn_connect(struct conn *conn, struct loop *loop, const struct address *to,
+                  const struct address *source, conn_advance *advance, uint64_t deadline_ns);
+
+/* The events since the last call; clears them. */
+unsigned conn_events(struct conn *conn);
+
+/* Moves the deadline (absolute, monotonic). */
+void conn_deadline(struct conn *conn, uint64_t deadline_ns);
+
+/* The next unread bytes (one lent buffer's worth; empty: none). Borrowed until conn_consume. */
+struct span conn_input(struct conn *conn);
+void conn_consume(struct conn *conn, size_t count);
+
+/* No more reading until conn_resume: the receive is cancelled once CONN_LENT buffers are lent. */
+void conn_pause(struct conn *conn);
+void conn_resume(struct conn *conn);
+
+/* Sends all of it (short sends are continued). At most CONN_IOV pieces; a send must not be in
+ * flight. False: no memory for the iovecs, nothing was started. */
+MUST_USE bool conn_send(struct conn *conn, const struct iovec *iov, unsigned count);
+static inline bool conn_sending(const struct conn *conn)
+{
+    return conn->sending != NULL;
+}
+
+/* Asks for an advance in the next dispatch, with CONN_WOKEN. */
+void conn_wake(struct conn *conn);
+
+/* Ends the conn: cancels the receive, lets a send in flight finish, shuts down, closes. Idempotent.
+ * CONN_CLOSED comes last. conn_abort does not wait for the send. */
+void conn_close(struct conn *conn);
+void conn_abort(struct conn *conn);

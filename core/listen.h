@@ -1,0 +1,50 @@
+/* listen: a listening socket with admission limits.
+ *
+ * Accepts by one multishot op to ordinary descriptors, asks for the peer's name, and hands each
+ * connection to `on_connection` with a verdict: welcome, or which limit it broke, so that the
+ * protocol can say so in its own words (421 4.7.0) before it closes. Limits are per worker: the
+ * configured total divided by the workers, as SO_REUSEPORT spreads connections evenly. Out of
+ * descriptors: accepting pauses for 100 ms and is counted, the listener never dies. */
+#pragma once
+
+#include "core/loop.h"
+#include "core/map.h"
+
+enum listen_verdict { LISTEN_WELCOME, LISTEN_TOO_MANY, LISTEN_TOO_MANY_FROM_ADDRESS };
+
+struct listener;
+typedef void listen_on_connection(struct listener *listener, int fd, const struct address *peer,
+                                  enum listen_verdict verdict);
+
+/* Counts by address, shared by all listeners of a worker. IPv6 counts by /64. */
+struct admission {
+    struct map by_address;
+    struct hash_seed seed;
+    unsigned connections, limit, limit_per_address;
+};
+
+MUST_USE int admission_init(struct admission *admission, unsigned limit, unsigned limit_per_address);
+void admission_fini(struct admission *admission);
+enum listen_verdict admission_enter(struct admission *admission, const struct address *peer);
+void admission_leave(struct admission *admission, const struct address *peer);
+
+struct listener {
+    struct loop *loop;
+    struct admission *admission;
+    listen_on_connection *on_connection;
+    void *context; /* the owner's */
+    int fd;
+    struct op accept;
+    struct timer retry;
+    bool stopping;
+    uint64_t accepted, refused, accept_errors;
+    op_done *on_stopped; /* NULL, or called with &accept once stopped and closed */
+};
+
+/* Binds and listens; starts to accept with listener_start. 0 or negative errno. A connection whose
+ * verdict is WELCOME was counted; its owner calls admission_leave when it is gone. */
+MUST_USE int listener_init(struct listener *listener, struct loop *loop,
+                           const struct address *address, struct admission *admission,
+                           listen_on_connection *on_connection, void *context);
+void listener_start(struct listener *listener);
+void listener_stop(struct listener *listener);

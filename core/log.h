@@ -1,0 +1,23 @@
+/* log: one line per event that a person should act on, to standard error.
+ *
+ * Only owners that give up log, libraries return errors. Text is cleaned of control characters, so
+ * no peer can write to the operator's terminal. Writing never blocks a worker: a line that the pipe
+ * does not take is dropped and counted, and the next line that goes through says how many. The same
+ * message (format) more than 10 times a second is counted, not written, and summed up afterwards.
+ * Form: "<level> ringpostd[pid] w0: text", with journald's <N> prefix when stderr is a journal. */
+#pragma once
+
+#include <stdint.h>
+
+enum log_level { LOG_ERROR, LOG_WARNING, LOG_NOTICE, LOG_INFO, LOG_DEBUG };
+
+void log_open(enum log_level level);
+void log_set_level(enum log_level level);
+void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+uint64_t log_dropped(void);
+
+#define log_error(...)   log_write(LOG_ERROR, __VA_ARGS__)
+#define log_warning(...) log_write(LOG_WARNING, __VA_ARGS__)
+#define log_notice(...)  log_write(LOG_NOTICE, __VA_ARGS__)
+#define log_info(...)    log_write(LOG_INFO, __VA_ARGS__)
+#define log_debug(...)   log_write(LOG_DEBUG, __VA_ARGS__)

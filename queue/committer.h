@@ -1,0 +1,51 @@
+/* committer: group commit. Pure grouping here; the thread around it is committer_thread.h.
+ *
+ * Takes commits in arrival order up to about 1 MB, sorts their mutations stably by family and key
+ * (so the order per key is kept), writes them by one store_commit, and gives every commit the
+ * result. A group is synced if any of its commits wants it, or if written ones have waited 100 ms.
+ *
+ * Failure modes. -ENOSPC: the group's commits fail with it, `full` is set, later commits fail at
+ * once until committer_probe (every 5 s) finds room again. Any other error: `dead` holds it, all
+ * commits now and later get it, and nothing is written any more: the process must end. */
+#pragma once
+
+#include "queue/commit.h"
+
+enum {
+    COMMITTER_GROUP_BYTES = 1 << 20,
+    COMMITTER_WRITE_MS = 10,  /* a COMMIT_WRITTEN waits at most this long for company */
+    COMMITTER_SYNC_MS = 100,  /* and is synced at the latest after this */
+    COMMITTER_PROBE_MS = 5000,
+};
+
+struct committer {
+    struct store *store;
+    struct store_batch *batch;
+    struct commit *first, *last; /* collected, in order */
+    size_t waiting_bytes;
+    uint64_t next_sequence;      /* of FAMILY_FRESH */
+    uint64_t unsynced_since_ns;  /* 0: everything written is synced */
+    int dead;                    /* 0 or the error that ended it */
+    bool full;                   /* -ENOSPC until a probe succeeds */
+    struct mutation **sorted;
+    size_t sorted_capacity;
+    uint64_t groups, syncs, commits, bytes; /* for metrics */
+};
+
+MUST_USE int committer_init(struct committer *committer, struct store *store,
+                            uint64_t next_sequence);
+void committer_fini(struct committer *committer);
+
+/* Appends to what waits. */
+void committer_add(struct committer *committer, struct commit *commit);
+
+/* When the next write should happen, given what waits: `now` for a synced commit, later for a
+ * written one or a pending sync, UINT64_MAX if there is nothing to do. */
+uint64_t committer_due_ns(const struct committer *committer, uint64_t now_ns);
+
+/* Writes one group if something is due (`force`: whether due or not); returns the chain of finished
+ * commits (linked by `next`, results set), NULL if none. */
+struct commit *committer_step(struct committer *committer, uint64_t now_ns, bool force);
+
+/* While `full`: tries whether the disk has room again. */
+void committer_probe(struct committer *committer);

@@ -1,0 +1,53 @@
+/* loader: reads of the store as ops, so that a worker never blocks on the disk.
+ *
+ * A worker fills a request and submits it; a loader thread runs it against the store and posts it
+ * back. What it read lies in the request's `reply` memory (malloc), the worker's from `done` on.
+ * loader_run is the pure part; the threads are loader_thread.h, which the simulator replaces.
+ *
+ *     LOAD_WINDOW  rows of one queue from a key on, in due order, at most max_rows, below `upper`
+ *     LOAD_BODIES  bodies of up to LOAD_BODIES_MAX messages, at most max_bytes in all (the first is
+ *                  always read whole; those that no longer fit come back with found = -EAGAIN)
+ *     LOAD_REFS    how many rows of a message are still open
+ */
+#pragma once
+
+#include "core/loop.h"
+#include "queue/store.h"
+
+enum load_kind { LOAD_WINDOW, LOAD_BODIES, LOAD_REFS };
+enum { LOAD_BODIES_MAX = 64, LOAD_KEY_MAX = 32 };
+
+struct loaded {
+    struct span key, value; /* LOAD_WINDOW: row key and row record */
+};
+
+struct load {
+    struct op op; /* result: 0 or negative errno */
+    struct loop *home;
+    struct load *next;
+    enum load_kind kind;
+
+    /* request */
+    uint8_t lower_len, upper_len;
+    char lower[LOAD_KEY_MAX], upper[LOAD_KEY_MAX]; /* LOAD_WINDOW: keys of FAMILY_ROW */
+    unsigned max_rows;
+    size_t max_bytes;
+    unsigned id_count;
+    uint64_t ids[LOAD_BODIES_MAX]; /* LOAD_BODIES; LOAD_REFS uses ids[0] */
+
+    /* reply: freed by load_release */
+    struct loaded *rows; /* LOAD_WINDOW */
+    unsigned row_count;
+    bool at_end; /* LOAD_WINDOW: no row below `upper` was left unread */
+    struct span bodies[LOAD_BODIES_MAX];
+    int found[LOAD_BODIES_MAX]; /* 1, 0 absent, -EAGAIN not read for lack of room, or an error */
+    char *body_memory[LOAD_BODIES_MAX]; /* malloc'ed; the worker may take it (set it to NULL) */
+    uint64_t ref_count;
+    void *memory;
+};
+
+void load_init(struct load *load, struct loop *home, enum load_kind kind, op_done *done);
+void load_release(struct load *load);
+
+/* Runs the request. Blocks. */
+void loader_run(struct store *store, struct load *load);

@@ -1,0 +1,138 @@
+/* share: one worker's share of the queue. The only authority over its rows.
+ *
+ * A message comes in by message_new, is filled by the server, and share_accept makes it durable; the
+ * 250 goes out when its op is done. From then on it lives as rows: one per destination domain, in
+ * the queue "campaign:tenant@domain". A queue with due rows is announced to the lanes (on_ready,
+ * recorded state, announced once until the lane has seen it empty). A lane takes a row by
+ * share_pull, tries it, and gives it back by share_settle with a verdict per recipient, or by
+ * share_return untouched. The share writes the journal line, then the one batch that moves the
+ * message to its next legal state, the DSN's own record included.
+ *
+ *     row:  WAITING --pull--> LENT --settle--> SETTLING --journal, commit--> gone or WAITING
+ *              |                 \--return--> WAITING
+ *              \--expiry, demotion out of the nursery--> SETTLING --> gone or WAITING
+ *
+ * A row has at most one transition in flight. In memory a queue is a header plus a window of its
+ * earliest rows, at most `window_rows` in all queues of the share; the others are only on disk and
+ * are loaded by the loader threads. The share never blocks and never reads the store itself.
+ *
+ * Limits: memory for bodies being received or in the nursery (chunk pool: message_new and
+ * message_append answer -ENOMEM, the server says 452), memory for loaded bodies, unrecorded
+ * verdicts (4,096: then share_pull says PULL_CAPPED until some are recorded). */
+#pragma once
+
+#include "core/arena.h"
+#include "core/loop.h"
+#include "core/map.h"
+#include "queue/commit.h"
+#include "queue/record.h"
+#include "queue/verdict.h"
+
+struct spool;
+struct share;
+struct queue;
+struct row;
+
+/* ---- a message on its way in ---- */
+
+struct message {
+    struct share *share;
+    struct arena arena;       /* envelope, head, and the body while it is small */
+    struct envelope envelope; /* all recipients; id and times are set by message_new */
+    struct text head;         /* the headers that we add, in front of the body; set before accept */
+    struct text body;         /* as received: CRLF, unstuffed */
+    void *state;              /* the share's own: rows, upload, nursery */
+};
+
+/* A new message with id, arrival and expiry; its arena is open for the envelope. NULL: no memory,
+ * or the disk is low (share_refusal says which). */
+struct message *message_new(struct share *share);
+
+/* Adds a recipient to the envelope (strings are copied). False: no memory. */
+MUST_USE bool message_add_recipient(struct message *message, const struct recipient *recipient);
+
+/* Appends body bytes. 0; -ENOMEM: 452; -EAGAIN: nothing was taken, a large body is being written
+ * out: stop reading, `room` becomes ready when there is room again. */
+MUST_USE int message_append(struct message *message, struct span bytes, struct op *room);
+
+/* Gives up a message that was not accepted (aborted, refused). */
+void message_abandon(struct message *message);
+
+/* Makes it durable; always ends in `done`, later: 0 (answer 250), -ENOSPC (452), -ENOMEM (452), other negative
+ * (451). The share owns the message from here on: after `done` with 0 it may be gone at any time. */
+void share_accept(struct share *share, struct message *message, struct op *done);
+
+/* The server has answered 451 because the commit took too long: when it completes, the message is
+ * withdrawn (deleted, never delivered, counted) instead of queued. `done` will not be called. */
+void share_withdraw(struct share *share, struct message *message);
+
+/* 0: may accept; -ENOSPC: disk low or full (452 4.3.1); -ENOMEM (452 4.3.1); -EIO: the queue is dead
+ * (421 4.3.0). Ask at MAIL. */
+int share_refusal(const struct share *share);
+
+/* ---- rows and lanes ---- */
+
+struct row {
+    struct queue *queue;
+    struct envelope envelope; /* open recipients only */
+    struct row_state state;
+    uint64_t due_ms;
+    const struct span *body; /* while LENT: the pieces of head and body, in order */
+    unsigned body_pieces;
+    void *lane_data; /* the borrower's */
+    /* the share's own follow in share_private.h, which embeds this struct */
+};
+
+struct queue {
+    struct share *share;
+    struct map_node by_name;
+    struct span name, domain; /* name as queue_name_put */
+    struct span tenant, campaign;
+    /* for the lanes: */
+    void *lane;
+    struct list_link want; /* in the lane's list of queues that want it */
+    uint32_t deficit;
+    uint64_t held_until_ms; /* lane closed: new mail goes past the nursery; 0: open */
+};
+
+/* Which of its worker's lanes wants to know. Called from dispatch, must only record. */
+typedef void share_on_ready(void *context, struct queue *queue);
+
+enum pull_result {
+    PULL_ROW,     /* a due row with its body, LENT */
+    PULL_EMPTY,   /* nothing is due: on_ready will be called when something is */
+    PULL_LOADING, /* due, but rows or bodies are being read: on_ready will be called */
+    PULL_CAPPED,  /* too many verdicts wait to be recorded: on_ready will be called */
+};
+enum pull_result share_pull(struct share *share, struct queue *queue, struct row **ret_row);
+
+void share_settle(struct share *share, struct row *row, const struct attempt *attempt);
+void share_return(struct share *share, struct row *row);
+
+/* Everything that waits in this queue and is due gets this verdict without being lent (no route:
+ * NXDOMAIN, null MX; or a temporary one with retry_at_ms). `attempt->verdicts` holds one verdict, for all
+ * recipients. Works through the rows in turns; on_ready is not called for them. */
+void share_settle_queue(struct share *share, struct queue *queue, const struct attempt *attempt);
+
+/* ---- life ---- */
+
+struct share_limits {
+    size_t inbound_memory;      /* bodies arriving or in the nursery, bytes */
+    size_t loaded_memory;       /* bodies read back, bytes */
+    unsigned nursery_messages;  /* default 20,000 */
+    size_t nursery_bytes;
+    uint64_t nursery_age_ms;    /* 30,000 */
+    unsigned window_rows;       /* 65,536 */
+    unsigned unrecorded;        /* 4,096 */
+};
+
+/* For metrics; approximate after an unclean stop until recounted. */
+struct share_usage {
+    uint64_t rows, queues, rows_in_memory, nursery_messages, nursery_bytes, unrecorded;
+    uint64_t accepted, withdrawn, delivered, deferred, bounced, expired, dsn_made, may_duplicate;
+    bool approximate;
+};
+void share_usage(const struct share *share, struct share_usage *ret_usage);
+
+/* Stops proposing rows; `done` is called when nothing is lent, settling or uncommitted. */
+void share_drain(struct share *share, struct op *done);

@@ -1,0 +1,51 @@
+/* spool: the durable queue of the whole process: store, committer, loaders, journals, shares.
+ *
+ * Opened once at start-up (blocking, straight): recovers the log, reads `meta` and the queue
+ * headers, scans `fresh`, replays the journals' tails, and makes one share per worker. 64 shards
+ * are fixed on disk; shard s belongs to worker s % workers, so another number of workers remaps and
+ * migrates nothing. */
+#pragma once
+
+#include "queue/share.h"
+
+enum bounce_mode { BOUNCE_DSN, BOUNCE_EVENT };
+
+struct spool_options {
+    const char *data_dir;       /* queue/ and journal/ below it are created */
+    const char *hostname;
+    unsigned workers;
+    size_t store_memory;
+    unsigned loader_threads;
+    struct share_limits limits; /* per worker */
+    const uint64_t *retry_intervals_ms; /* the last one repeats */
+    unsigned retry_interval_count;
+    double retry_jitter;        /* 0.10 */
+    uint64_t max_age_ms;
+    enum bounce_mode bounce;
+    uint64_t delay_report_after_ms; /* 0: no delay DSNs */
+    uint64_t disk_reserve_bytes;    /* below this much free: 452 */
+    struct hash_seed seed;
+};
+
+/* What start-up found, for the log: one line each, most important first. */
+struct spool_report {
+    char text[2048];
+    bool alarm;         /* log damage, illegal states, a clock that cannot be right */
+    uint64_t fresh, queues, settled_by_journal;
+};
+
+MUST_USE int spool_open(const struct spool_options *options, struct spool **ret_spool,
+                        struct spool_report *ret_report);
+
+/* Gives worker `loop->index` its share: called once per loop before it runs. */
+MUST_USE int share_start(struct spool *spool, struct loop *loop, share_on_ready *on_ready,
+                         void *context, struct share **ret_share);
+
+/* After all loops have drained and ended. 0 or the committer's error. */
+int spool_close(struct spool *spool);
+
+/* 0, -ENOSPC, or the error that ended the queue (the process must exit non-zero). Any thread. */
+int spool_state(const struct spool *spool);
+
+/* Each second, by the control thread: free space on the disk, the wall clock for `meta`. */
+void spool_tick(struct spool *spool);

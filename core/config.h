@@ -5,8 +5,9 @@
  * column and "did you mean"), `config dump` and the manual page. This header is the shape the
  * readers see.
  *
- * Durations are milliseconds, sizes bytes. Strings are NUL-terminated spans that live as long as the
- * snapshot. config_load never half succeeds. */
+ * Durations are milliseconds, sizes bytes (KB = 1,024). Strings are NUL-terminated spans that live as
+ * long as the snapshot. config_load never half succeeds, and reports every mistake it can see, not
+ * only the first. */
 #pragma once
 
 #include "core/address.h"
@@ -29,6 +30,7 @@ struct config_listener {
     unsigned line; /* in the file, for messages */
 };
 
+/* [route."example.net"]: takes the place of MX and address look-ups for this domain. */
 struct config_route {
     struct span domain; /* lower case; "*" is the smart host */
     struct span *hosts; /* "name", "name:port", "192.0.2.1:25", "[::1]:2525", in the order given */
@@ -87,7 +89,7 @@ struct config {
         size_t stream_count;
     } bounce;
     struct {
-        struct span socket;
+        struct span socket; /* default: DATA_DIR/control.socket */
     } control;
     struct {
         struct span tenant_header, campaign_header; /* empty: none */
@@ -113,18 +115,33 @@ struct config {
         int level; /* enum log_level */
     } log;
 
-    void *memory; /* everything above points into it */
+    struct config_memory *memory; /* private: everything above points into it */
 };
 
-enum { CONFIG_ERROR = 1024 };
+enum { CONFIG_ERROR = 4096 };
 
-/* 0 and a snapshot, or a negative errno (-EINVAL: the file says something wrong) and in `error` the
- * message "file:line:column: what is wrong, and what would be right". */
+/* 0 and a snapshot, or a negative errno (-EINVAL: the file says something wrong) and in `error` one
+ * line per mistake, without the last line break: "file:line:column: what is wrong, and what would be
+ * right". Blocks: for start-up and reload. The environment's RINGPOST_RING_OPTIONAL=0 overrides
+ * [ring] optional_features. */
 MUST_USE int config_load(const char *path, struct config **ret_config, char error[CONFIG_ERROR]);
+
+/* The same for text in memory; `file` is only named in messages. Looks at nothing outside but the
+ * machine's name, if `hostname` is missing. */
+MUST_USE int config_parse(struct span text, const char *file, struct config **ret_config,
+                          char error[CONFIG_ERROR]);
+
 struct config *config_free(struct config *config);
 
-/* Every option with its value and its source line or "default", as TOML with comments. */
+/* False: `wanted` changes an option that only a restart can apply, and `error` names each of them;
+ * the running snapshot must stay. */
+MUST_USE bool config_reloadable(const struct config *running, const struct config *wanted,
+                                char error[CONFIG_ERROR]);
+
+/* Every option with its value and its source line or "default", as TOML with comments that loads
+ * again. */
 void config_dump(const struct config *config, void (*line)(void *context, const char *text),
                  void *context);
+
 /* The option table as reference documentation (Markdown). */
 void config_document(void (*line)(void *context, const char *text), void *context);

@@ -6,7 +6,9 @@
  *
  *     LOAD_WINDOW  rows of one queue from a key on, in due order, at most max_rows, below `upper`
  *     LOAD_BODIES  bodies of up to LOAD_BODIES_MAX messages, at most max_bytes in all (the first is
- *                  always read whole; those that no longer fit come back with found = -EAGAIN)
+ *                  always read whole; those that no longer fit come back with found = -EAGAIN).
+ *                  The parts of a body may have any length (part 0 may be the headers that we add,
+ *                  written last); together they must have the size asked for, else -EIO
  *     LOAD_REFS    how many rows of a message are still open
  */
 #pragma once
@@ -33,7 +35,8 @@ struct load {
     unsigned max_rows;
     size_t max_bytes;
     unsigned id_count;
-    uint64_t ids[LOAD_BODIES_MAX]; /* LOAD_BODIES; LOAD_REFS uses ids[0] */
+    uint64_t ids[LOAD_BODIES_MAX];   /* LOAD_BODIES; LOAD_REFS uses ids[0] */
+    uint64_t sizes[LOAD_BODIES_MAX]; /* LOAD_BODIES: envelope.size of each, what its parts must sum to */
 
     /* reply: freed by load_release */
     struct loaded *rows; /* LOAD_WINDOW */
@@ -45,6 +48,8 @@ struct load {
     uint64_t ref_count;
     void *memory;
 };
+
+/* A load is large (4 KB): pool it. */
 
 void load_init(struct load *load, struct loop *home, enum load_kind kind, op_done *done);
 void load_release(struct load *load);

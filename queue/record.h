@@ -9,7 +9,8 @@
  *     body    part 0, 1, ... of at most BODY_PART bytes, CRLF form, exactly as it will be sent
  *             (without dot-stuffing)
  *
- * The envelope holds the recipients of this row only. */
+ * The envelope holds the recipients of this row only. Lengths: u8 for tenant, campaign and domain,
+ * u16 for all other strings and the count of recipients; an encoder that meets more says false. */
 #pragma once
 
 #include "core/arena.h"
@@ -69,7 +70,7 @@ struct place {
     uint8_t kind;
     uint32_t segment;
     uint64_t offset;
-    uint32_t len, crc32c;
+    uint32_t len, crc32c; /* inline: len is that of `body`; crc32c is 0, the store has its own */
 };
 
 struct fresh_record {
@@ -100,7 +101,7 @@ bool row_key_read(struct span key, uint8_t *ret_shard, uint32_t *ret_queue, uint
 bool ref_key_read(struct span key, uint64_t *ret_id, uint32_t *ret_queue);
 bool queue_key_read(struct span key, uint8_t *ret_shard, uint32_t *ret_queue);
 
-/* Records. The encoders write into an arena and return one span (empty data: out of memory). */
+/* Records. The encoders write into an arena. False: no memory, or a string that is too long. */
 MUST_USE bool row_record_write(const struct envelope *envelope, const struct row_state *state,
                                struct arena *arena, struct span *ret_record);
 /* The head of a fresh record: what stands before the inline body, which is appended as it lies. */
@@ -117,6 +118,20 @@ MUST_USE bool fresh_record_read(struct span bytes, struct arena *arena,
                                 struct fresh_record *ret_record);
 MUST_USE bool queue_record_read(struct span bytes, struct queue_record *ret_record);
 
+/* Meta: the names in FAMILY_META. Values are one u64 (meta_u64_write) unless said otherwise. */
+#define META_FORMAT  "format"  /* of the whole database: STORE_FORMAT, written by store_open */
+#define META_SHARDS  "shards"  /* SHARD_COUNT */
+#define META_NODE    "node"    /* text: the node id */
+#define META_CEILING "ceiling" /* every id ever given out, of any shard, is below it */
+#define META_WALL    "wall"    /* wall time in ms when last seen, each minute */
+#define META_UPLOAD  "upload/" /* + id, 8 bytes: a large body is being written; value empty */
+
+struct span upload_key(char *key, uint64_t id);
+bool upload_key_read(struct span key, uint64_t *ret_id);
+enum { META_U64_LEN = 8 };
+struct span meta_u64_write(char value[META_U64_LEN], uint64_t number);
+bool meta_u64_read(struct span value, uint64_t *ret_number);
+
 /* Names: "campaign:tenant@domain", parts left out when empty (reference/kumo-formats, 1.9). */
 void queue_name_put(struct span campaign, struct span tenant, struct span domain, struct sink *sink);
 
@@ -125,5 +140,7 @@ void queue_name_put(struct span campaign, struct span tenant, struct span domain
 enum { ID_TEXT = 17 };
 void id_text(uint64_t id, char text[ID_TEXT]);
 bool id_parse(struct span text, uint64_t *ret_id);
+enum { ID_COUNTER_BITS = 14, ID_SHARD_BITS = 8 };
+uint64_t id_make(uint64_t wall_ms, uint8_t shard, unsigned counter);
 uint8_t id_shard(uint64_t id);
 uint64_t id_wall_ms(uint64_t id);

@@ -25,11 +25,13 @@ enum store_family {
     FAMILIES,
 };
 
+enum { STORE_FORMAT = 1 };
+
 const char *store_family_name(enum store_family family);
 
 enum store_mode {
     STORE_READ_WRITE,
-    STORE_READ_ONLY, /* takes the lock too: `queue check` must not read under a running daemon */
+    STORE_READ_ONLY, /* takes a shared lock: never reads under a running daemon, which holds its own */
 };
 
 /* How the log was recovered (docs/ARCHITECTURE.md, "Log recovery"). */
@@ -53,8 +55,11 @@ struct store_options {
 
 struct store;
 
-/* 0; -EBUSY: another process has it; -EINVAL: not our database or a newer format; -EIO, -ENOSPC,
- * -ENOENT (read-only and absent). On error report->message says more. */
+/* Creates the folder `path` (its parent must exist) and the database if need be. The lock is an
+ * flock on the folder itself.
+ * 0; -EBUSY: another process has it; -EINVAL: not our database or a newer format; -EIO, -ENOSPC,
+ * -ENOENT (read-only and absent). On error report->message says more.
+ * Logs that are not clean are kept, as they were found, in `path`/aside-<time>. */
 MUST_USE int store_open(const struct store_options *options, struct store **ret_store,
                         struct store_report *ret_report);
 struct store *store_close(struct store *store);
@@ -72,7 +77,8 @@ void store_batch_put(struct store_batch *batch, enum store_family family, struct
 void store_batch_delete(struct store_batch *batch, enum store_family family, struct span key);
 size_t store_batch_bytes(const struct store_batch *batch);
 
-/* All or nothing. `sync`: this batch and everything committed before it is on disk when it returns.
+/* All or nothing. `sync`: this batch and everything committed before it is on disk when it returns
+ * (an empty batch is well: it syncs what was written before).
  * 0; -ENOSPC: nothing was written, the store can be used again after store_revive; any other error:
  * the handle is dead for writing, whatever it was about (a failed sync included), and the process
  * must recover from disk. `store_error` is RocksDB's own text. */
@@ -87,7 +93,7 @@ MUST_USE int store_revive(struct store *store);
 
 struct store_value {
     struct span span;
-    void *pin; /* the real store's pinned block or copy */
+    void *pin; /* what keeps it; may outlive everything but the store */
 };
 
 /* 1 found, 0 not found, negative errno (-EIO: a checksum that does not match). */
@@ -100,7 +106,7 @@ void store_get_many(struct store *store, enum store_family family, const struct 
                     unsigned count, struct store_value *ret_values, int *ret_found);
 
 /* Ascending scan of [lower, upper); an empty `upper` means to the end. The bounds are copied. A scan
- * sees one moment of the store. Seeks are costly where consumed keys lie before the first live one:
+ * sees one moment of the store and belongs to one thread; while it is open store_revive waits. Seeks are costly where consumed keys lie before the first live one:
  * start where a row is known to be. */
 struct store_scan;
 struct store_scan *store_scan_new(struct store *store, enum store_family family, struct span lower,

@@ -1,8 +1,17 @@
 /* event: one thing that happened to a message, and its JSON line.
  *
- * Field names are those of KumoMTA's log record (reference/kumo-formats, section 2), plus our own:
- * `seq` (per worker), `row_due`. Pure: struct in, one line out, no newline. Peer text is escaped
- * as JSON; bytes that are not UTF-8 become U+FFFD. */
+ * Field names and record types are those of KumoMTA's log record (reference/kumo-formats, section
+ * 2), so that what reads those logs reads ours. Our own fields come on top:
+ *
+ *     queue side     row_due (Unix ms, the row's key on disk; recovery finds the row by it),
+ *                    next_attempt (RFC 3339), may_duplicate, internal (the response was made here)
+ *     attempt        attempt_started (RFC 3339), duration_ms
+ *     DSN            envid, orcpt (as given), is_dsn (the message is a report of ours), dsn_id (the
+ *                    report made for this event)
+ *
+ * The sequence number is not in the line: the journal's frame has it. Times carry milliseconds.
+ * Pure: struct in, one line out, no newline. Peer text is escaped as JSON; bytes that are not UTF-8
+ * become U+FFFD, so a line is always valid UTF-8 and holds no control character. */
 #pragma once
 
 #include "core/sink.h"
@@ -21,28 +30,50 @@ enum event_type {
     EVENT_TYPES,
 };
 
+enum {
+    /* Recipients in one line. Whoever has more writes several lines, so none is left out. */
+    EVENT_RECIPIENTS = 32,
+    /* A sink of this capacity holds any line: strings are cut to bounds no legal value reaches. */
+    EVENT_LINE_MAX = 160 * 1024,
+};
+
 struct event {
     enum event_type type;
     const struct envelope *envelope;
-    const struct recipient *recipient; /* one event per recipient; NULL: all of the envelope's */
+    const struct recipient *recipient; /* the first that this is about; NULL: all the envelope's */
+    unsigned recipient_count;          /* with `recipient`: how many follow each other; 0 means 1 */
     struct span queue;
     const struct attempt *attempt;   /* NULL for receptions */
-    const struct reply_summary *reply;
+    const struct reply_summary *reply; /* NULL: 250, no text */
     struct address peer;             /* reception: the injector */
     struct span peer_name;
-    uint64_t wall_ms;
+    uint64_t wall_ms;                /* when it happened */
     uint32_t attempts;
+    uint64_t row_due_ms;             /* due time in the row's key; 0: left out */
+    uint64_t next_due_ms;            /* deferred: when it is tried again; 0: left out */
+    uint64_t dsn_id;                 /* the report that follows; 0: none */
     struct span node;                /* node id */
-    struct span reception_protocol;  /* "ESMTP" */
+    struct span reception_protocol;  /* "ESMTP"; "DSN" for reports of ours; empty: null */
 };
 
+/* The sink is `full` if its capacity is below EVENT_LINE_MAX and did not do. */
 void event_write(const struct event *event, struct sink *sink);
 
-/* The little that recovery needs: a line's type, id and recipient. False: not such a line. */
+/* "Reception", "Delivery", ... */
+struct span event_type_name(enum event_type type);
+
+/* What recovery needs of a line: enough to find the row, to settle it, and to make the report that
+ * the crash prevented. Spans are unescaped into `scratch` (as long as the line is enough) or empty. */
 struct event_summary {
     enum event_type type;
     uint64_t id;
-    struct span recipient; /* unescaped into `scratch` */
-    bool final;            /* Delivery, Bounce, Expiration, AdminBounce */
+    struct span recipient; /* empty if the line is about several */
+    struct span queue;
+    struct span peer_name;
+    uint64_t row_due_ms, wall_ms, dsn_id;
+    struct reply_summary reply;
+    bool final; /* Delivery, Bounce, Expiration, AdminBounce */
 };
+
+/* False: not a line of event_write. Takes any bytes. */
 bool event_read(struct span line, struct sink *scratch, struct event_summary *ret_summary);

@@ -4,33 +4,49 @@
  *
  *     length SP CRC32C SP sequence SP line LF      8 hex, 8 hex, 16 hex digits; ASCII throughout
  *
- * The checksum is over sequence and line. Sequences rise by one per frame within a worker, over
- * files and restarts. Frames are gathered in memory and written by the ring each JOURNAL_SYNC_MS
- * (or when the buffer is half full), then fdatasynced; an op given to journal_append is done when
- * its frame is on disk, and only then may the row's delete be submitted.
+ * The length is that of the line, the checksum is over sequence, SP and line. Sequences rise by one
+ * per frame within a worker, over files and restarts, from 1. Frames are gathered in memory and
+ * written by the ring each JOURNAL_SYNC_MS (or when the buffer is half full), then fdatasynced; an
+ * op given to journal_append is done when its frame is on disk, and only then may the row's delete
+ * be submitted.
  *
- * A file is `journal/w<worker>-<first sequence, 16 hex>.log`; a new one is begun at start-up and
- * beyond JOURNAL_FILE_BYTES; the oldest beyond `keep` bytes are removed. If the disk cannot follow
- * and the buffer is full, the frame is lost and counted, its op is done with -ENOSPC at once, and
- * the next frame's sequence shows the gap. A failed write or sync gives -EIO to the waiting ops:
- * the caller goes on (the store decides whether mail is safe), the metric shows it. */
+ *     RESTING --due or half full--> [OPENING, SYNCING_DIRECTORY] --> WRITING --> SYNCING --> RESTING
+ *
+ * One buffer is being written while the other fills. A file is
+ * `<directory>/w<worker>-<first sequence, 16 hex>.log`; a new one is begun with the first frame
+ * after start-up and beyond `file_bytes`. If the disk cannot follow and the buffer is full, the
+ * frame is lost and counted, its op is done with -ENOSPC, and the next frame's sequence shows the
+ * gap. A failed open, write or sync loses what was being written, gives its error to the waiting
+ * ops, ends the file and rests for a second; -ETIMEDOUT tells them that the disk has not answered
+ * for JOURNAL_DEADLINE_MS. The caller goes on in each case (the store decides whether mail is
+ * safe); usage shows it. */
 #pragma once
 
 #include "core/loop.h"
 #include "core/span.h"
 
-enum { JOURNAL_SYNC_MS = 50, JOURNAL_FILE_BYTES = 256 << 20 };
+enum {
+    JOURNAL_SYNC_MS = 50,
+    JOURNAL_FILE_BYTES = 256 << 20,
+    JOURNAL_BUFFER_BYTES = 4 << 20,
+    JOURNAL_DEADLINE_MS = 60 * 1000,
+    JOURNAL_REST_MS = 1000,       /* after a failure */
+    JOURNAL_LINE_MAX = 256 << 10, /* longer lines are lost; a reader takes no longer ones */
+    JOURNAL_FRAME_EXTRA = 8 + 1 + 8 + 1 + 16 + 1 + 1,
+    JOURNAL_WORKERS = 256,
+};
 
 struct journal;
 
 struct journal_options {
-    const char *directory;
-    unsigned worker;
-    uint64_t first_sequence; /* journal_recover's next one */
-    size_t buffer_bytes;     /* per buffer, there are two; default 4 MB */
-    uint64_t keep_bytes;     /* oldest files are removed beyond this; 0: never */
+    const char *directory;   /* must exist */
+    unsigned worker;         /* below JOURNAL_WORKERS */
+    uint64_t first_sequence; /* journal_recover's next one; 0 means 1 */
+    size_t buffer_bytes;     /* per buffer, there are two; 0: JOURNAL_BUFFER_BYTES */
+    uint64_t file_bytes;     /* 0: JOURNAL_FILE_BYTES */
 };
 
+/* 0 or -ENOMEM. Touches no file yet. */
 MUST_USE int journal_open(const struct journal_options *options, struct loop *loop,
                           struct journal **ret_journal);
 
@@ -38,7 +54,8 @@ MUST_USE int journal_open(const struct journal_options *options, struct loop *lo
  * `durable` is then done with -ENOSPC. */
 bool journal_append(struct journal *journal, struct span line, struct op *durable);
 
-/* Writes and syncs what is there, closes the file; `done` follows. Then journal_free. */
+/* Writes and syncs what is there, closes the file; `done` follows, with 0 or the first error of
+ * this. Nothing may be appended any more. Then journal_free. */
 void journal_close(struct journal *journal, struct op *done);
 struct journal *journal_free(struct journal *journal);
 
@@ -47,18 +64,45 @@ struct journal_usage {
 };
 void journal_usage(const struct journal *journal, struct journal_usage *ret_usage);
 
-/* ---- reading, for recovery and `journal verify` (blocking) ---- */
+/* ---- frames: pure ---- */
 
-/* Reads the newest files of every worker found in `directory`, the last `tail_bytes` of each worker,
- * and calls `on_line` for each whole frame. Torn tails end a file quietly; a bad checksum in the
- * middle and a sequence gap are counted. */
-struct journal_tail {
-    uint64_t frames, gaps, damaged;
-    uint64_t next_sequence[256]; /* by worker; 0: none seen */
-};
-typedef void journal_on_line(void *context, struct span line);
-MUST_USE int journal_recover(const char *directory, uint64_t tail_bytes, journal_on_line *on_line,
-                             void *context, struct journal_tail *ret_tail);
+/* Appends one frame. False: the sink has no room for it, nothing was written. */
+bool journal_frame_write(struct sink *sink, uint64_t sequence, struct span line);
 
 /* One frame at the front of `bytes`: its length in bytes, 0 if incomplete, -1 if damaged. */
 long journal_frame_read(struct span bytes, uint64_t *ret_sequence, struct span *ret_line);
+
+/* A reader over one worker's frames, file after file, fed piece by piece. */
+struct journal_scan {
+    uint64_t next_sequence; /* 0: none seen */
+    uint64_t frames, gaps, damaged, stale;
+    bool resync;  /* looking for the next frame after bytes that are none */
+    bool suspect; /* bytes were passed over: damage if a frame follows in this file, else its tail */
+};
+typedef void journal_on_line(void *context, struct span line);
+
+/* Takes the whole frames at the front of `bytes` and returns how many bytes it is done with. Call
+ * again with the rest and more behind it; `end` says that no more follows in this file. Set `resync`
+ * for a file that is entered in the middle. Lines with a sequence already passed (left from a failed
+ * write) are counted as stale and not reported. */
+size_t journal_scan_bytes(struct journal_scan *scan, struct span bytes, bool end,
+                          journal_on_line *on_line, void *context);
+
+/* ---- files: blocking, for recovery, `journal verify` and the control thread ---- */
+
+/* What was found, all workers together. A torn tail ends a file quietly; `gaps` are jumps of the
+ * sequence, `damaged` places where a file was unreadable with readable frames behind it. */
+struct journal_tail {
+    uint64_t frames, gaps, damaged;
+    uint64_t next_sequence[JOURNAL_WORKERS]; /* by worker; 0: none seen */
+};
+
+/* Reads the newest files of every worker found in `directory`, at least the last `tail_bytes` of
+ * each worker (UINT64_MAX: all), oldest first, and calls `on_line` for each line. 0, or the negative
+ * errno of reading; a directory that does not exist is an empty one. */
+MUST_USE int journal_recover(const char *directory, uint64_t tail_bytes, journal_on_line *on_line,
+                             void *context, struct journal_tail *ret_tail);
+
+/* Removes the oldest files until at most `keep_bytes` remain, never the newest of a worker. 0 or
+ * negative errno. */
+MUST_USE int journal_prune(const char *directory, uint64_t keep_bytes);

@@ -2,9 +2,9 @@
  *
  * A lane asks with plan_find (a domain, by DNS) or plan_find_hosts (a configured route) and gets
  * one `struct plan`: a status, and either hosts with addresses that may be dialled or the reply
- * that the recipients get. All rules of RFC 5321 5.1 and RFC 7505 are applied here, once: preference
- * order, shuffle inside one preference, implicit MX only where there is no MX record, null MX, "the
- * MX is us", prohibited networks. Whoever dials looks at nothing but the plan.
+ * that the recipients get. All rules of RFC 5321 5.1 and RFC 7505 are applied here, once:
+ * preference order, shuffle inside one preference, implicit MX only where there is no MX record,
+ * null MX, "the MX is us", prohibited networks. Whoever dials looks at nothing but the plan.
  *
  * Use: op_init(&request->op, on_plan); plan_find(dns, request, domain); in on_plan take
  * request->plan and plan_free it when done with it. A plan is a private copy: it shares nothing
@@ -26,7 +26,6 @@ enum {
     PLAN_ADDRESSES = 16,
     PLAN_DEADLINE_MS = 60 * 1000,
     PLAN_TEXT = 400,
-    PLAN_ENHANCED = 8,
 };
 
 enum plan_status {
@@ -55,17 +54,21 @@ struct plan_host {
 
 struct plan {
     enum plan_status status;
-    uint16_t code;                /* the reply for recipients; 0 if PLAN_OK */
-    char enhanced[PLAN_ENHANCED]; /* "5.1.10" */
-    char text[PLAN_TEXT];         /* one line of printable ASCII */
+    uint16_t code; /* the reply for recipients; 0 if PLAN_OK */
+    struct {       /* RFC 3463, RFC 7505 */
+        uint8_t class;
+        uint16_t subject, detail;
+    } enhanced;
+    char text[PLAN_TEXT]; /* one line of printable ASCII */
 
-    struct span site;    /* site name (MX roll-up); the same on every worker. Empty unless PLAN_OK */
-    bool authentic;      /* AD on the MX answer */
-    uint64_t expires_ns; /* monotonic; then ask again */
+    struct span site; /* site name (MX roll-up); the same on every worker. Empty unless PLAN_OK */
+    bool authentic;   /* AD on the MX answer */
+    uint64_t expires_ns;           /* monotonic; then ask again */
     const struct plan_host *hosts; /* in the order to try */
     size_t host_count;
 };
 
+struct dns;
 struct plan_work;
 struct plan_request {
     struct op op; /* result 0: `plan` is there; -ENOMEM, -ECANCELED (dns_stop): it is not */
@@ -91,10 +94,10 @@ struct dns_options {
 
 /* What it is given by pointer (options' arrays, hostname) must outlive the dns. 0, -ENOMEM, or the
  * error of the resolver's library (-EIO). */
-struct dns;
 MUST_USE int dns_new(struct loop *loop, const struct dns_options *options, struct dns **ret_dns);
 
-/* Every request still open ends with -ECANCELED; `stopped` becomes ready when nothing is in flight. */
+/* Every request still open ends with -ECANCELED; `stopped` becomes ready when nothing is in flight.
+ */
 void dns_stop(struct dns *dns, struct op *stopped);
 /* Only after `stopped`, or if nothing was ever asked. Takes NULL, returns NULL. */
 struct dns *dns_free(struct dns *dns);

@@ -19,7 +19,7 @@ struct span {
 
 static inline struct span span_of(const void *data, size_t len)
 {
-    return (struct span){.data = data, .len = len};
+    return (struct span){.data = (const char *)data, .len = len}; /* the cast is for C++ */
 }
 
 static inline struct span span_string(const char *string)

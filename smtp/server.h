@@ -1,0 +1,143 @@
+/* server: the receiving side of SMTP as a dialogue: bytes in, reply bytes out, and what it waits for.
+ *
+ * It does no I/O, reads no clock and allocates nothing but pool slots and the message. Its binding
+ * (server_conn.c) does this:
+ *
+ *     server_init, server_greet, send the sink
+ *     for each receive: want = server_input(server, &input, &replies, wall_ms), send the sink, and
+ *       WANT_INPUT   all of `input` is consumed; receive more
+ *       WANT_OUTPUT  less than SERVER_REPLY_ROOM is left in the sink: send it, call again
+ *       WANT_STORE   server->message is complete: share_accept(share, server_take_message(server),
+ *                    op); when the op is done, server_stored(), then server_input for what is left
+ *                    of the input. Until server_stored nothing is consumed
+ *       WANT_ROOM    the share cannot take body bytes now: call again, with the same input, when the
+ *                    op `room` is done
+ *       WANT_CLOSE   send what is in the sink, then close. Later input is ignored
+ *     server_fini
+ *
+ * All replies to one receive gather in one sink, in the order of the commands.
+ *
+ *      START --EHLO/HELO--> READY --MAIL--> MAIL --RCPT--> RCPT --DATA------> READY
+ *                             ^                             \--BDAT--> CHUNKS --LAST--> READY
+ *                             \------ RSET, EHLO, a refused message, the end of a message ------/
+ *
+ * The verb table in server.c says which verb is legal in which of these states.
+ *
+ * Memory: struct server, and from the worker's slot pool one slot while a command line is
+ * incomplete and one while a message's data is being read. What is idle holds neither.
+ *
+ * Relaying is decided by the binding's `may_relay`; the server itself knows only `postmaster`, which
+ * is accepted from everybody (RFC 5321 4.5.1), always as postmaster@hostname.
+ *
+ * A message is refused at its end, never in the middle, so that the peer's and our idea of where
+ * commands begin cannot differ: data with a bare CR, a bare LF or a NUL is read to the true
+ * CR LF . CR LF and answered 550 5.6.0. */
+#pragma once
+
+#include "core/address.h"
+#include "core/op.h"
+#include "queue/share.h"
+#include "smtp/limits.h"
+#include "smtp/mailbox.h"
+#include "smtp/slots.h"
+
+enum { SERVER_REPLY_ROOM = 1024 }; /* no single step writes more than this into the sink */
+
+enum server_want { WANT_INPUT, WANT_OUTPUT, WANT_STORE, WANT_ROOM, WANT_CLOSE };
+
+enum relay_verdict {
+    RELAY_ACCEPT,    /* this peer may send to it */
+    RELAY_DENIED,    /* 550 5.7.1 */
+    RELAY_NO_MAILBOX, /* one of our domains, without this mailbox: 550 5.1.1 */
+    RELAY_LATER,     /* cannot be said now: 451 4.3.0 */
+};
+typedef enum relay_verdict server_may_relay(void *context, const struct mailbox *recipient);
+
+/* Shared by all sessions of a worker's listener; outlives them. */
+struct server_settings {
+    struct span hostname;
+    struct server_limits limits;
+    struct share *share;
+    struct slots *slots; /* SERVER_SLOT bytes or command_line, whichever is more: server_slot_size */
+    server_may_relay *may_relay;
+    struct span tenant_header, campaign_header; /* taken out of the message; empty: none */
+};
+
+/* What a session is doing, for the deadlines that the binding keeps. */
+enum server_phase {
+    PHASE_IDLE,    /* between commands: idle_ms */
+    PHASE_COMMAND, /* a command line is incomplete: command_ms since its first octet */
+    PHASE_DATA,    /* message octets are due: data_rate over server->data_octets */
+    PHASE_STORE,   /* waits for server_stored */
+    PHASE_CLOSED,  /* WANT_CLOSE was returned */
+};
+
+struct body;
+struct server {
+    const struct server_settings *settings;
+    void *context;              /* for may_relay */
+    const struct address *peer; /* the owner's (conn.peer) */
+    struct op *room;            /* the owner's, for message_append */
+    struct message *message;    /* from MAIL on; complete at WANT_STORE */
+    struct body *body;          /* slot: the scanner, from DATA or the first BDAT on */
+    char *line;                 /* slot: the incomplete command line */
+    uint64_t chunk_left;        /* octets of the BDAT chunk that are still due */
+    uint64_t data_octets;       /* message octets read in this session */
+    uint64_t stored_id;         /* of the message handed over by server_take_message */
+    uint64_t discarded;         /* octets of an over-long line, or of a message past all bounds */
+    uint32_t line_len;
+    uint32_t messages, recipients, errors, junk; /* see limits.def */
+    uint8_t state, phase, doing; /* doing: which kind of octets the input is, see server.c */
+    bool esmtp, utf8, rcpt_tried, last_chunk, swallow, draining;
+    int16_t chunk_error; /* enum server_error: what to answer behind a swallowed chunk */
+    int16_t store_error; /* negative errno of message_append */
+    uint8_t helo_len;
+    char helo[255]; /* as given, cleaned: it goes into Received */
+};
+
+/* The size that slots must have. */
+size_t server_slot_size(const struct server_limits *limits);
+
+/* `peer`, `room` and `context` stay the owner's and must outlive the session. */
+void server_init(struct server *server, const struct server_settings *settings,
+                 const struct address *peer, void *context, struct op *room);
+
+/* Gives slots back and abandons an incomplete message. A message that was taken is not touched. */
+void server_fini(struct server *server);
+
+/* "220 hostname ESMTP Ringpost". */
+void server_greet(const struct server *server, struct sink *replies);
+
+/* Consumes from the front of `input`, appends to `replies`. `wall_ms` is written into Received. */
+enum server_want server_input(struct server *server, struct span *input, struct sink *replies,
+                              uint64_t wall_ms);
+
+/* After WANT_STORE: the message for share_accept; from then on it is not the server's any more. */
+struct message *server_take_message(struct server *server);
+
+/* The answer of share_accept: 0 "250 2.0.0 Ok: queued as <id>"; -ENOSPC, -ENOMEM: 452 4.3.1; anything
+ * else, also the owner's own -ETIMEDOUT: 451 4.3.0. `replies` has SERVER_REPLY_ROOM. */
+void server_stored(struct server *server, int result, struct sink *replies);
+
+enum server_phase server_phase(const struct server *server);
+
+/* True between two transactions: nothing is lost if the session ends now. */
+bool server_between_messages(const struct server *server);
+
+/* From now on MAIL is answered 421 4.3.2: a session in a transaction may finish it. */
+void server_drain(struct server *server);
+
+/* The session is over for a reason of the owner's; a message not yet taken is abandoned. Writes
+ * 421 and what limits.def says: LIMIT_idle_ms, LIMIT_command_ms, LIMIT_data_rate. */
+void server_end(struct server *server, enum limit limit, struct sink *replies);
+
+/* The same with "421 4.3.2 shutting down". */
+void server_shutdown(struct server *server, struct sink *replies);
+
+/* Instead of a session: the greeting of a connection that is refused (LIMIT_connections,
+ * LIMIT_connections_per_address). */
+void server_refuse(enum limit limit, struct sink *replies);
+
+/* For the journal: "SMTP", "ESMTP" or "UTF8SMTP", and the cleaned EHLO name (empty: none yet). */
+struct span server_protocol(const struct server *server);
+struct span server_helo(const struct server *server);

@@ -18,9 +18,14 @@
  *
  * Limits: memory for bodies being received or in the nursery (chunk pool: message_new and
  * message_append answer -ENOMEM, the server says 452), memory for loaded bodies, unrecorded
- * verdicts (4,096: then share_pull says PULL_CAPPED until some are recorded). */
+ * verdicts (4,096: then share_pull says PULL_CAPPED until some are recorded).
+ *
+ * Files: message.c (a message being received), upload.c (large bodies), accept.c, nursery.c,
+ * window.c (rows in memory), pull.c, settle.c, report.c (DSNs), recover.c and spool.c; what they
+ * share is in share_private.h. */
 #pragma once
 
+#include "core/address.h"
 #include "core/arena.h"
 #include "core/loop.h"
 #include "core/map.h"
@@ -38,33 +43,43 @@ struct row;
 struct message {
     struct share *share;
     struct arena arena;       /* envelope, head, and the body while it is small */
-    struct envelope envelope; /* all recipients; id and times are set by message_new */
+    struct envelope envelope; /* all recipients; times are set by message_new, the id by the first
+                                 recipient, size, domain and the row flags by share_accept */
     struct text head;         /* the headers that we add, in front of the body; set before accept */
-    struct text body;         /* as received: CRLF, unstuffed */
+    struct text body;         /* as received: CRLF, unstuffed; of a large body only its beginning */
+    uint64_t body_len;        /* everything appended so far */
+    struct address peer;      /* for the journal: who injected it (AF_UNSPEC: we ourselves) */
+    struct span peer_name;    /* its EHLO name, in the arena */
+    struct span protocol;     /* "ESMTP", static */
     void *state;              /* the share's own: rows, upload, nursery */
 };
 
-/* A new message with id, arrival and expiry; its arena is open for the envelope. NULL: no memory,
- * or the disk is low (share_refusal says which). */
+/* A new message with arrival and expiry; its arena is open for the envelope. NULL: no memory, or
+ * the disk is low (share_refusal says which). */
 struct message *message_new(struct share *share);
 
-/* Adds a recipient to the envelope (strings are copied). False: no memory. */
+/* Adds a recipient to the envelope (strings are copied). The first one gives the message its id,
+ * whose shard follows from the recipient's domain. False: no memory. */
 MUST_USE bool message_add_recipient(struct message *message, const struct recipient *recipient);
 
-/* Appends body bytes. 0; -ENOMEM: 452; -EAGAIN: nothing was taken, a large body is being written
- * out: stop reading, `room` becomes ready when there is room again. */
+/* Appends body bytes, at most BODY_PART of them, after the first recipient was added. 0; -EAGAIN:
+ * nothing was taken, a large body is being written out: stop reading, `room` becomes ready when
+ * there is room again; -ENOMEM, -ENOSPC: 452; other negative: 451. After an error (not -EAGAIN) only
+ * message_abandon is left. `room` may be forgotten by message_abandon alone. */
 MUST_USE int message_append(struct message *message, struct span bytes, struct op *room);
 
-/* Gives up a message that was not accepted (aborted, refused). */
+/* Gives up a message that was not accepted (aborted, refused). `room` will not become ready. */
 void message_abandon(struct message *message);
 
-/* Makes it durable; always ends in `done`, later: 0 (answer 250), -ENOSPC (452), -ENOMEM (452), other negative
- * (451). The share owns the message from here on: after `done` with 0 it may be gone at any time. */
+/* Makes it durable; always ends in `done`, later: 0 (answer 250), -ENOSPC (452), -ENOMEM (452), other
+ * negative (451). The share owns the message from here on and may free it before `done` runs: what
+ * the answer needs (the id) is copied before. A recipient named twice is delivered to once. */
 void share_accept(struct share *share, struct message *message, struct op *done);
 
-/* The server has answered 451 because the commit took too long: when it completes, the message is
- * withdrawn (deleted, never delivered, counted) instead of queued. `done` will not be called. */
-void share_withdraw(struct share *share, struct message *message);
+/* The server is about to answer 451 because the commit takes too long: when it completes, the
+ * message is withdrawn (deleted, never delivered, counted) instead of queued, and `done` will not be
+ * called. False: too late, `done` is already ready with its result; answer by that. */
+MUST_USE bool share_withdraw(struct share *share, struct message *message, struct op *done);
 
 /* 0: may accept; -ENOSPC: disk low or full (452 4.3.1); -ENOMEM (452 4.3.1); -EIO: the queue is dead
  * (421 4.3.0). Ask at MAIL. */
@@ -83,19 +98,22 @@ struct row {
     /* the share's own follow in share_private.h, which embeds this struct */
 };
 
+/* A destination of one tenant's campaign, in one shard (two shards may know the same name). Kept
+ * small: a million of them must fit in 300 MB. A queue without rows for ten minutes is freed, but
+ * never while `lane` is set or `want` is linked. */
 struct queue {
     struct share *share;
     struct map_node by_name;
-    struct span name, domain; /* name as queue_name_put */
-    struct span tenant, campaign;
+    struct span name, domain; /* name as queue_name_put; the domain is its end */
     /* for the lanes: */
     void *lane;
     struct list_link want; /* in the lane's list of queues that want it */
-    uint32_t deficit;
     uint64_t held_until_ms; /* lane closed: new mail goes past the nursery; 0: open */
+    uint32_t deficit;
 };
 
-/* Which of its worker's lanes wants to know. Called from dispatch, must only record. */
+/* Something is (probably) due in this queue. Said once, until share_pull has answered anything but
+ * PULL_ROW. Called from dispatch, must only record. */
 typedef void share_on_ready(void *context, struct queue *queue);
 
 enum pull_result {
@@ -106,12 +124,16 @@ enum pull_result {
 };
 enum pull_result share_pull(struct share *share, struct queue *queue, struct row **ret_row);
 
+/* Ends the loan: the row and its body are the share's again (and `row` is not to be looked at any
+ * more). An attempt whose recipients are all OUTCOME_UNTRIED and that does not count is a return. */
 void share_settle(struct share *share, struct row *row, const struct attempt *attempt);
+/* Untouched: due at once; the queue is announced again after a PULL_EMPTY. */
 void share_return(struct share *share, struct row *row);
 
 /* Everything that waits in this queue and is due gets this verdict without being lent (no route:
- * NXDOMAIN, null MX; or a temporary one with retry_at_ms). `attempt->verdicts` holds one verdict, for all
- * recipients. Works through the rows in turns; on_ready is not called for them. */
+ * NXDOMAIN, null MX; or a temporary one with retry_at_ms). `attempt->verdicts` holds one verdict, for
+ * all recipients; it is copied. Works through the rows in turns; until it is through, share_pull says
+ * PULL_LOADING. A second call for the same queue replaces the verdict. */
 void share_settle_queue(struct share *share, struct queue *queue, const struct attempt *attempt);
 
 /* ---- life ---- */
@@ -134,5 +156,6 @@ struct share_usage {
 };
 void share_usage(const struct share *share, struct share_usage *ret_usage);
 
-/* Stops proposing rows; `done` is called when nothing is lent, settling or uncommitted. */
+/* Stops proposing rows (share_pull says PULL_EMPTY); `done` is ready when nothing is lent, settling,
+ * loading or uncommitted, the counters are written and the journal is closed. */
 void share_drain(struct share *share, struct op *done);

@@ -10,6 +10,9 @@
 
 enum bounce_mode { BOUNCE_DSN, BOUNCE_EVENT };
 
+/* Which form a stream's bounces take. From any worker; must not change during a run. */
+typedef enum bounce_mode spool_bounce_mode(void *context, struct span tenant, struct span campaign);
+
 struct spool_options {
     const char *data_dir;       /* queue/ and journal/ below it are created */
     const char *hostname;
@@ -21,9 +24,12 @@ struct spool_options {
     unsigned retry_interval_count;
     double retry_jitter;        /* 0.10 */
     uint64_t max_age_ms;
-    enum bounce_mode bounce;
+    spool_bounce_mode *bounce_mode; /* NULL: BOUNCE_DSN */
+    void *bounce_context;
     uint64_t delay_report_after_ms; /* 0: no delay DSNs */
     uint64_t disk_reserve_bytes;    /* below this much free: 452 */
+    uint64_t journal_keep_bytes;    /* of all workers together; 0: for ever */
+    bool clock_confirmed;           /* the operator says that the wall clock is right */
     struct hash_seed seed;
 };
 
@@ -37,7 +43,8 @@ struct spool_report {
 MUST_USE int spool_open(const struct spool_options *options, struct spool **ret_spool,
                         struct spool_report *ret_report);
 
-/* Gives worker `loop->index` its share: called once per loop before it runs. */
+/* Gives worker `loop->index` its share: called once per loop, in its thread or before it runs. What
+ * start-up found due is announced in the loop's first turns. */
 MUST_USE int share_start(struct spool *spool, struct loop *loop, share_on_ready *on_ready,
                          void *context, struct share **ret_share);
 
@@ -47,5 +54,13 @@ int spool_close(struct spool *spool);
 /* 0, -ENOSPC, or the error that ended the queue (the process must exit non-zero). Any thread. */
 int spool_state(const struct spool *spool);
 
-/* Each second, by the control thread: free space on the disk, the wall clock for `meta`. */
+/* Each second, by one thread that may block: free space on the disk, wall against monotonic clock. */
 void spool_tick(struct spool *spool);
+
+/* Whether expiry stands still because the clock cannot be right, and since when in words; empty: no.
+ * Any thread. spool_confirm_clock: the operator has looked. */
+struct span spool_clock_alarm(const struct spool *spool);
+void spool_confirm_clock(struct spool *spool);
+
+/* For metrics and `queue` commands; any thread. */
+struct store *spool_store(struct spool *spool);

@@ -22,7 +22,6 @@
  * safe); usage shows it. */
 #pragma once
 
-#include "core/clock.h"
 #include "core/loop.h"
 #include "core/span.h"
 

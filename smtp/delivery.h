@@ -1,0 +1,28 @@
+/* delivery: one outbound connection: a conn, the client dialogue over it, and the rows it carries.
+ *
+ * It is opened by a lane for a host, and from then on takes rows from the lane whenever the client
+ * can begin a transaction: one, and on a connection that has proven itself a second one behind the
+ * first (RFC 2920 3.1). Each row goes back to the share with a verdict per recipient, whatever
+ * happens to the connection. With nothing to send it waits in the lane's idle list for
+ * idle_timeout, then quits.
+ *
+ *     CONNECTING --> GREETING --> working <--> idle --> QUIT --> closing --> gone
+ *           \____________\__________\_____ failed ______________/
+ */
+#pragma once
+
+#include "smtp/lane.h"
+
+/* Opens a connection to `host` for `lane`, which has taken a slot for it. Everything that happens
+ * afterwards is told by lane_established, lane_connect_failed and lane_delivery_gone. False: no
+ * memory, nothing was started. */
+MUST_USE bool delivery_open(struct lane *lane, const struct host *host);
+
+/* For the egress, when the drain's deadline has passed: cuts the connection; its rows are deferred.
+ * `all` is the delivery's link in egress->deliveries. */
+void delivery_cut(struct list_link *all);
+
+/* For the lane; `idle` is a link that lane_idle was given and that is out of the list again.
+ * delivery_start: here is a row (LENT). delivery_quit: say QUIT. */
+void delivery_start(struct list_link *idle, struct row *row);
+void delivery_quit(struct list_link *idle);

@@ -1,0 +1,69 @@
+/* egress: one worker's outbound side: routes, lanes, deliveries.
+ *
+ * A queue with due rows (share.h, on_ready) asks its route: domain to plan, by DNS or by
+ * configuration. A plan without hosts settles the queue's rows at once (bounce or defer); a plan
+ * with hosts names the site, and the queue joins the lane of (egress source, site). The lane takes
+ * rows, one at a time, for deliveries: connections that speak SMTP to one of the plan's hosts.
+ *
+ *     share --on_ready--> route --plan--> lane --row--> delivery --verdicts--> share_settle
+ *
+ * Everything here is one worker's and is called from its dispatch only. What all workers share is
+ * the lane's totals (lane_limit.h). Nothing here holds a message: a row is borrowed from the share
+ * between share_pull and share_settle, by one delivery. */
+#pragma once
+
+#include "core/clock.h"
+#include "core/config.h"
+#include "core/loop.h"
+#include "core/map.h"
+#include "core/metrics.h"
+#include "dns/plan.h"
+#include "queue/share.h"
+#include "smtp/lane_limit.h"
+
+struct egress_settings {
+    const struct config *config;
+    struct lane_limits *limits; /* of the process */
+    struct hash_seed seed;
+    const struct address *own_addresses; /* of our SMTP listeners: an MX there is us */
+    size_t own_address_count;
+    struct metrics *metrics;
+};
+
+struct egress {
+    struct loop *loop;
+    struct share *share; /* set by egress_start */
+    struct dns *dns;
+    struct egress_settings settings;
+    struct span source; /* name of the one egress source */
+    struct map routes;  /* by domain */
+    struct map lanes;   /* by key */
+    struct list old_routes, old_lanes; /* least recently used first */
+    struct list deliveries; /* all, by delivery.all */
+    struct chunk_pool chunks; /* for the texts of replies while a row is borrowed */
+    struct timer sweep;
+    struct timer drain_deadline;
+    struct op dns_stopped;
+    struct op *drained; /* from egress_drain */
+    bool draining;
+};
+
+/* 0 or negative errno. `settings` is copied; what it points to must outlive the egress. */
+MUST_USE int egress_init(struct egress *egress, struct loop *loop,
+                         const struct egress_settings *settings);
+
+/* Before the first on_ready: the share whose rows are delivered. */
+void egress_start(struct egress *egress, struct share *share);
+
+/* The share's on_ready; `context` is the egress. */
+void egress_on_ready(void *context, struct queue *queue);
+
+/* No new transactions; those that run may finish within system_shutdown_timeout, then they are cut
+ * and deferred. `done` follows when no row is borrowed and no look-up runs. */
+void egress_drain(struct egress *egress, struct op *done);
+
+/* After the drain. */
+void egress_fini(struct egress *egress);
+
+/* For delivery.c: the last one may have been what a drain waited for. */
+void egress_delivery_gone(struct egress *egress);

@@ -1,0 +1,98 @@
+/* lane: (egress source, site): the way to one set of hosts, with its limits and its state.
+ *
+ * A lane never stores messages. It knows which queues want it, and when a connection is free and
+ * every limit allows, it takes one row from the queue whose turn it is. Turns: deficit round robin
+ * over flows (tenant and campaign), whose cost is recipients, then round robin over the queues of a
+ * flow; so a tenant with a million waiting delays nobody else.
+ *
+ *     OK --all addresses failed--> HELD until held_until --timer--> OK
+ *
+ * While HELD nothing is tried: what was due is deferred by its schedule with the failure as its
+ * reply, and new mail waits. Failures are remembered per address, so a dead host of several costs
+ * one time-out, not one per message.
+ *
+ * Connections are opened while queues want the lane and none is idle: at most as many at once as
+ * are already established (so a dead site sees one attempt, a live one a doubling ramp), within
+ * connection_limit and max_connection_rate over all workers. */
+#pragma once
+
+#include "smtp/egress.h"
+
+enum {
+    LANE_QUANTUM = 16,           /* recipients a flow may send before the next flow's turn */
+    LANE_SLOT_RETRY_MS = 20,     /* another worker holds the slots: ask again */
+    LANE_HOLD_MS = 30 * 1000,    /* all hosts failed: leave them alone, at most one retry interval */
+    LANE_IDLE_MS = 60 * 1000,    /* a lane that nobody uses is forgotten */
+};
+
+/* One address to dial, of one host of the plan. */
+struct host {
+    struct plan_address address;
+    uint16_t preference;
+    struct span name;      /* in the lane's host memory */
+    uint64_t bad_until_ns; /* 0: not known to be bad */
+};
+
+struct lane {
+    struct egress *egress;
+    struct map_node by_key;
+    struct list_link old; /* in egress->old_lanes */
+    struct span key, site; /* "source->site" */
+    struct lane_limit *limit;
+    const struct plan *hosts_from; /* what `hosts` was made of: compared, never followed */
+    uint64_t hosts_until_ns;
+    struct host *hosts; /* one allocation with the names */
+    unsigned host_count, next_host;
+
+    struct map flows_by_name;
+    struct list flows; /* those with queues that want the lane, in turn */
+    struct list idle;  /* deliveries that wait for a row */
+    unsigned established, connecting;
+
+    uint64_t held_until_ns; /* 0: not held */
+    uint64_t rate_until_ns; /* the message rate allows the next one then */
+    unsigned failures;      /* consecutive failed connections */
+    uint64_t used_ns;
+    struct op advance;      /* nudged: look at yourself */
+    struct timer wake;
+};
+
+/* The lane for a plan with hosts; its hosts are brought up to date. NULL: no memory. */
+struct lane *lane_for_plan(struct egress *egress, const struct plan *plan);
+
+/* `queue` has due rows and its plan leads here. */
+void lane_want(struct lane *lane, struct queue *queue);
+
+/* ---- for deliveries ---- */
+
+/* The next row whose turn it is, LENT, or NULL: nothing wants, or a limit binds. The delivery gives
+ * it back by share_settle or share_return. */
+struct row *lane_take_row(struct lane *lane);
+
+/* A connection to `address` got through its greeting. */
+void lane_established(struct lane *lane, const struct plan_address *address);
+
+/* It has nothing to do: the lane hands it a row (delivery_start) when it can. To stop waiting it
+ * removes itself from the list. */
+void lane_idle(struct lane *lane, struct list_link *idle);
+
+/* Why a connection failed before its first transaction: for the replies of what is deferred. */
+struct connect_failure {
+    struct reply_summary reply;
+    struct span peer_name;
+    struct address peer;
+};
+
+void lane_connect_failed(struct lane *lane, const struct plan_address *address,
+                         const struct connect_failure *failure);
+
+/* The delivery is gone; its slot is free. `was_established`: it got through its greeting. */
+void lane_delivery_gone(struct lane *lane, bool was_established);
+
+/* Whether a delivery should end so that another worker gets its slot. */
+bool lane_should_hand_over(const struct lane *lane, uint64_t held_since_ns);
+
+/* For the egress: forget a lane (nothing may use it); drain (idle deliveries quit). */
+bool lane_unused(const struct lane *lane);
+void lane_free(struct lane *lane);
+void lane_drain(struct lane *lane);

@@ -1,0 +1,28 @@
+/* route: one worker's knowledge of where a domain's mail goes now.
+ *
+ * The order: a configured route of the domain, the configured route "*" (smart host), DNS. A route
+ * keeps its plan until it expires; queues that come while none is known wait in it. When the plan
+ * comes, each waiting queue joins a lane, or has its due rows settled with the plan's reply: failed
+ * for good (NXDOMAIN, null MX, loop, prohibited), deferred for a temporary failure. */
+#pragma once
+
+#include "smtp/egress.h"
+
+struct route {
+    struct egress *egress;
+    struct map_node by_domain;
+    struct list_link old; /* in egress->old_routes */
+    struct list waiting;  /* queues, by queue.want */
+    struct plan_request request;
+    struct plan *plan; /* NULL: none yet, or expired */
+    uint64_t used_ns;
+    size_t domain_len;
+    char domain[];
+};
+
+/* `queue` has due rows: lane_want, wait for the plan, or settle. */
+void route_queue(struct egress *egress, struct queue *queue);
+
+/* For the egress. */
+bool route_unused(const struct route *route);
+void route_free(struct route *route);

@@ -1,0 +1,553 @@
+/* The conn, the commit and the timer record what happened; `advance` decides, in this order: is the
+ * connection over, may input be looked at, what does the dialogue want, send, what is waited for.
+ *
+ * While a message is being stored the session may lose its connection or its patience. The commit
+ * cannot be recalled: a lost connection keeps the session alive until the commit is done (the
+ * message is ours then); a deadline withdraws the message and says 451. */
+#include "smtp/server_conn.h"
+
+#include "core/clock.h"
+#include "core/conn.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum {
+    REPLY_BUFFER = 4096,
+    SESSION_BUDGET = 256 * 1024, /* octets looked at in one turn before others have theirs */
+    REFUSE_MS = 5000,            /* to take the 421 of a connection that is not admitted */
+};
+
+struct smtp_listener {
+    struct listener listener;
+    struct ingress *ingress;
+    const struct config_listener *config;
+    struct server_settings server;
+    bool stopped;
+};
+
+struct session {
+    struct conn conn;
+    struct server server;
+    struct smtp_listener *from;
+    struct list_link link;
+    struct op stored; /* share_accept */
+    struct op room;   /* message_append */
+    struct message *storing; /* NULL: no commit is waited for */
+    struct sink replies;     /* in a slot of ingress->buffers while it is not empty */
+    uint64_t phase_since_ns; /* when the present command or data began */
+    uint64_t data_since_octets;
+    uint64_t stored_since_ns;
+    uint8_t phase_seen;
+    bool admitted, stored_done, waits_for_room, closing, gone;
+};
+
+static struct ingress *ingress_of(const struct session *session)
+{
+    return session->from->ingress;
+}
+
+static uint64_t now_of(const struct session *session)
+{
+    return ingress_of(session)->loop->now_ns;
+}
+
+static const struct server_limits *limits_of_session(const struct session *session)
+{
+    return &session->from->server.limits;
+}
+
+/* ---- replies ---- */
+
+/* False: no buffer; the session ends, which is the only answer left. */
+static bool open_replies(struct session *session)
+{
+    if (session->replies.data)
+        return true;
+    char *buffer = slot_take(&ingress_of(session)->buffers);
+    if (!buffer)
+        return false;
+    sink_init(&session->replies, buffer, REPLY_BUFFER);
+    return true;
+}
+
+static void close_replies(struct session *session)
+{
+    session->replies.data = slot_give(&ingress_of(session)->buffers, session->replies.data);
+    session->replies = (struct sink){0};
+}
+
+static void send_replies(struct session *session)
+{
+    if (conn_sending(&session->conn) || session->conn.state != CONN_OPEN)
+        return;
+    if (session->replies.len == 0) {
+        close_replies(session);
+        return;
+    }
+    struct iovec iov = {.iov_base = session->replies.data, .iov_len = session->replies.len};
+    if (!conn_send(&session->conn, &iov, 1))
+        conn_abort(&session->conn);
+}
+
+/* ---- life ---- */
+
+static void check_drained(struct ingress *ingress)
+{
+    if (!ingress->draining || !list_empty(&ingress->sessions))
+        return;
+    for (size_t i = 0; i < ingress->listener_count; i++)
+        if (!ingress->listeners[i].stopped)
+            return;
+    timer_disarm(&ingress->loop->timers, &ingress->drain_deadline);
+    loop_ready(ingress->loop, ingress->drained, 0);
+}
+
+static void free_if_over(struct session *session)
+{
+    if (!session->gone || session->storing)
+        return;
+    struct ingress *ingress = ingress_of(session);
+    if (session->admitted) {
+        server_fini(&session->server);
+        admission_leave(&ingress->admission, &session->conn.peer);
+        metric_add(ingress->settings.metrics, METRIC_CONNECTIONS_IN, (uint64_t)-1);
+    }
+    close_replies(session);
+    list_remove(&session->link);
+    free(session);
+    check_drained(ingress);
+}
+
+static void end(struct session *session, enum limit limit)
+{
+    if (open_replies(session))
+        server_end(&session->server, limit, &session->replies);
+    session->closing = true;
+}
+
+/* ---- storing ---- */
+
+static void start_storing(struct session *session)
+{
+    struct ingress *ingress = ingress_of(session);
+    session->storing = server_take_message(&session->server);
+    session->stored_done = false;
+    session->stored_since_ns = now_of(session);
+    share_accept(ingress->share, session->storing, &session->stored);
+}
+
+static void on_stored(struct op *op)
+{
+    struct session *session = container_of(op, struct session, stored);
+    struct ingress *ingress = ingress_of(session);
+    session->storing = NULL;
+    session->stored_done = true;
+    if (op->result == 0) {
+        metric_add(ingress->settings.metrics, METRIC_MESSAGES_ACCEPTED, 1);
+        metric_observe(ingress->settings.metrics, HISTOGRAM_ACCEPT_SECONDS,
+                       now_of(session) - session->stored_since_ns);
+    }
+    if (session->gone)
+        free_if_over(session);
+    else
+        conn_wake(&session->conn);
+}
+
+static void give_up_storing(struct session *session)
+{
+    if (!share_withdraw(ingress_of(session)->share, session->storing, &session->stored))
+        return; /* it is durable by now, the answer comes with this turn */
+    session->storing = NULL;
+    if (open_replies(session))
+        server_stored(&session->server, -ETIMEDOUT, &session->replies);
+    else
+        session->closing = true;
+}
+
+static void on_room(struct op *op)
+{
+    struct session *session = container_of(op, struct session, room);
+    session->waits_for_room = false;
+    if (!session->gone)
+        conn_wake(&session->conn);
+}
+
+/* ---- deadlines ---- */
+
+static uint64_t data_window_ms(const struct session *session)
+{
+    return ingress_of(session)->settings.config->limits.data_rate_window_ms;
+}
+
+/* Each phase has its own clock; within PHASE_DATA each full window that met the rate starts anew. */
+static void note_phase(struct session *session)
+{
+    enum server_phase phase = server_phase(&session->server);
+    if (phase == session->phase_seen && phase != PHASE_IDLE)
+        return;
+    session->phase_seen = (uint8_t)phase;
+    session->phase_since_ns = now_of(session);
+    session->data_since_octets = session->server.data_octets;
+}
+
+static void set_deadline(struct session *session)
+{
+    const struct server_limits *limits = limits_of_session(session);
+    uint64_t from_ns = session->phase_since_ns, wait_ms = limits->idle_ms;
+    if (session->storing) {
+        from_ns = session->stored_since_ns;
+        wait_ms = ingress_of(session)->settings.config->limits.commit_ms;
+    } else if (session->phase_seen == PHASE_COMMAND) {
+        wait_ms = limits->command_ms;
+    } else if (session->phase_seen == PHASE_DATA) {
+        wait_ms = data_window_ms(session);
+    }
+    conn_deadline(&session->conn, from_ns + wait_ms * NS_PER_MS);
+}
+
+static bool data_is_too_slow(const struct session *session)
+{
+    uint64_t octets = session->server.data_octets - session->data_since_octets;
+    return octets < limits_of_session(session)->data_rate * data_window_ms(session) / 1000;
+}
+
+static void on_deadline(struct session *session)
+{
+    if (session->storing) {
+        give_up_storing(session);
+        return;
+    }
+    if (conn_sending(&session->conn)) {
+        conn_abort(&session->conn); /* it does not read its replies */
+        return;
+    }
+    switch (server_phase(&session->server)) {
+    case PHASE_COMMAND:
+        end(session, LIMIT_command_ms);
+        return;
+    case PHASE_DATA:
+        if (session->waits_for_room || !data_is_too_slow(session)) {
+            session->phase_since_ns = now_of(session);
+            session->data_since_octets = session->server.data_octets;
+            return;
+        }
+        end(session, LIMIT_data_rate);
+        return;
+    default:
+        end(session, LIMIT_idle_ms);
+    }
+}
+
+/* ---- input ---- */
+
+/* What the dialogue makes of the input that is there. True: it may be asked again at once. */
+static bool feed(struct session *session, size_t *budget)
+{
+    struct span input = conn_input(&session->conn);
+    if (input.len == 0)
+        return false;
+    if (!open_replies(session)) {
+        conn_abort(&session->conn);
+        return false;
+    }
+    size_t before = input.len;
+    enum server_want want = server_input(&session->server, &input, &session->replies,
+                                         ingress_of(session)->loop->wall_ms);
+    size_t taken = before - input.len;
+    conn_consume(&session->conn, taken);
+    *budget = taken < *budget ? *budget - taken : 0;
+    switch (want) {
+    case WANT_INPUT:
+        return true;
+    case WANT_OUTPUT:
+        return false;
+    case WANT_STORE:
+        start_storing(session);
+        return false;
+    case WANT_ROOM:
+        session->waits_for_room = true;
+        return false;
+    case WANT_CLOSE:
+        session->closing = true;
+        return false;
+    }
+    return false;
+}
+
+static bool may_read(const struct session *session)
+{
+    return !session->closing && !session->storing && !session->waits_for_room &&
+           !conn_sending(&session->conn) && session->conn.state == CONN_OPEN;
+}
+
+static void read_input(struct session *session)
+{
+    size_t budget = SESSION_BUDGET;
+    while (may_read(session) && budget > 0 && feed(session, &budget))
+        ;
+    if (budget == 0 && may_read(session))
+        conn_wake(&session->conn);
+}
+
+static void finish_drain(struct session *session)
+{
+    struct ingress *ingress = ingress_of(session);
+    if (!ingress->draining || session->closing || session->storing)
+        return;
+    if (!server_between_messages(&session->server) || !open_replies(session))
+        return;
+    server_shutdown(&session->server, &session->replies);
+    session->closing = true;
+}
+
+static void advance(struct conn *conn)
+{
+    struct session *session = container_of(conn, struct session, conn);
+    unsigned events = conn_events(conn);
+    if (events & CONN_CLOSED) {
+        session->gone = true;
+        free_if_over(session);
+        return;
+    }
+    if (conn->state == CONN_CLOSING)
+        return;
+    if (events & CONN_SENT)
+        close_replies(session);
+    if (events & CONN_ERROR) {
+        conn_abort(conn);
+        return;
+    }
+    if (session->stored_done && open_replies(session)) {
+        session->stored_done = false;
+        server_stored(&session->server, session->stored.result, &session->replies);
+    }
+    if (events & CONN_TIMEOUT)
+        on_deadline(session);
+    read_input(session);
+    if (conn->eof && conn_input(conn).len == 0 && !session->storing && !session->waits_for_room)
+        session->closing = true; /* what it asked for before is still answered */
+    finish_drain(session);
+    send_replies(session);
+    if (session->closing && !conn_sending(conn)) {
+        conn_close(conn);
+        return;
+    }
+    note_phase(session);
+    set_deadline(session);
+}
+
+/* ---- connections ---- */
+
+static void refused_advance(struct conn *conn)
+{
+    struct session *session = container_of(conn, struct session, conn);
+    unsigned events = conn_events(conn);
+    if (events & CONN_CLOSED) {
+        session->gone = true;
+        free_if_over(session);
+    } else if (conn->state == CONN_OPEN) {
+        conn_close(conn); /* sent, or it does not want to hear it */
+    }
+}
+
+static struct session *session_new(struct smtp_listener *from)
+{
+    struct session *session = calloc(1, sizeof *session);
+    if (!session)
+        return NULL;
+    session->from = from;
+    op_init(&session->stored, on_stored);
+    op_init(&session->room, on_room);
+    list_append(&from->ingress->sessions, &session->link);
+    return session;
+}
+
+static void refuse(struct session *session, int fd, const struct address *peer, enum limit limit)
+{
+    struct ingress *ingress = ingress_of(session);
+    conn_open(&session->conn, ingress->loop, fd, refused_advance,
+              ingress->loop->now_ns + REFUSE_MS * NS_PER_MS);
+    session->conn.peer = *peer;
+    session->closing = true;
+    if (open_replies(session))
+        server_refuse(limit, &session->replies);
+    send_replies(session);
+    if (!conn_sending(&session->conn))
+        conn_close(&session->conn);
+}
+
+static void greet(struct session *session, int fd, const struct address *peer)
+{
+    struct ingress *ingress = ingress_of(session);
+    uint64_t idle_ns = limits_of_session(session)->idle_ms * NS_PER_MS;
+    session->admitted = true;
+    session->phase_since_ns = ingress->loop->now_ns;
+    conn_open(&session->conn, ingress->loop, fd, advance, ingress->loop->now_ns + idle_ns);
+    session->conn.peer = *peer;
+    server_init(&session->server, &session->from->server, &session->conn.peer, session,
+                &session->room);
+    metric_add(ingress->settings.metrics, METRIC_CONNECTIONS_IN, 1);
+    if (open_replies(session)) {
+        server_greet(&session->server, &session->replies);
+        send_replies(session);
+    } else {
+        conn_abort(&session->conn);
+    }
+}
+
+static void count_verdict(struct ingress *ingress, enum listen_verdict verdict)
+{
+    static const enum metric metric[] = {
+        [LISTEN_WELCOME] = METRIC_CONNECTIONS_ACCEPTED,
+        [LISTEN_TOO_MANY] = METRIC_CONNECTIONS_REFUSED_TOTAL_LIMIT,
+        [LISTEN_TOO_MANY_FROM_ADDRESS] = METRIC_CONNECTIONS_REFUSED_ADDRESS_LIMIT,
+    };
+    metric_add(ingress->settings.metrics, metric[verdict], 1);
+}
+
+static void on_connection(struct listener *listener, int fd, const struct address *peer,
+                          enum listen_verdict verdict)
+{
+    struct smtp_listener *from = listener->context;
+    struct ingress *ingress = from->ingress;
+    count_verdict(ingress, verdict);
+    struct session *session = session_new(from);
+    if (!session) {
+        io_close_now(ingress->loop->io, fd);
+        if (verdict == LISTEN_WELCOME)
+            admission_leave(&ingress->admission, peer);
+        return;
+    }
+    if (verdict == LISTEN_WELCOME)
+        greet(session, fd, peer);
+    else
+        refuse(session, fd, peer,
+               verdict == LISTEN_TOO_MANY ? LIMIT_connections : LIMIT_connections_per_address);
+}
+
+static enum relay_verdict may_relay(void *context, const struct mailbox *recipient)
+{
+    struct session *session = context;
+    const struct config_listener *config = session->from->config;
+    if (networks_contain(config->relay_from, config->relay_from_count, &session->conn.peer))
+        return RELAY_ACCEPT;
+    metric_add(ingress_of(session)->settings.metrics, METRIC_RELAY_DENIED, 1);
+    return RELAY_DENIED;
+}
+
+/* ---- the worker's inbound side ---- */
+
+static int open_listener(struct ingress *ingress, struct smtp_listener *listener,
+                         const struct config_listener *config)
+{
+    const struct config *all = ingress->settings.config;
+    listener->ingress = ingress;
+    listener->config = config;
+    listener->server = (struct server_settings){
+        .hostname = all->hostname,
+        .limits = limits_of(all),
+        .share = ingress->share,
+        .slots = &ingress->slots,
+        .may_relay = may_relay,
+        .tenant_header = all->policy.tenant_header,
+        .campaign_header = all->policy.campaign_header,
+    };
+    return listener_init(&listener->listener, ingress->loop, &config->address, &ingress->admission,
+                         on_connection, listener);
+}
+
+static int open_listeners(struct ingress *ingress, const struct config_listener **ret_failed)
+{
+    const struct config *config = ingress->settings.config;
+    ingress->listeners = calloc(config->listener_count, sizeof *ingress->listeners);
+    if (!ingress->listeners)
+        return -ENOMEM;
+    for (size_t i = 0; i < config->listener_count; i++) {
+        if (config->listeners[i].service != SERVICE_SMTP)
+            continue;
+        int error = open_listener(ingress, &ingress->listeners[ingress->listener_count],
+                                  &config->listeners[i]);
+        if (error < 0) {
+            *ret_failed = &config->listeners[i];
+            return error;
+        }
+        ingress->listener_count++;
+    }
+    return 0;
+}
+
+/* The configured total, shared out; never below one. */
+static unsigned part(uint64_t total, unsigned workers)
+{
+    return (unsigned)((total + workers - 1) / workers);
+}
+
+static void on_drain_deadline(struct op *op);
+
+int ingress_init(struct ingress *ingress, struct loop *loop, struct share *share,
+                 const struct ingress_settings *settings,
+                 const struct config_listener **ret_failed)
+{
+    *ingress = (struct ingress){.loop = loop, .share = share, .settings = *settings};
+    *ret_failed = NULL;
+    list_init(&ingress->sessions);
+    timer_init(&ingress->drain_deadline, on_drain_deadline);
+    const struct server_limits limits = limits_of(settings->config);
+    unsigned connections = part(limits.connections, settings->workers);
+    slots_init(&ingress->slots, server_slot_size(&limits), 2 * connections, 256);
+    slots_init(&ingress->buffers, REPLY_BUFFER, connections + 64, 256);
+    int error = admission_init(&ingress->admission, connections,
+                               part(limits.connections_per_address, settings->workers));
+    return error < 0 ? error : open_listeners(ingress, ret_failed);
+}
+
+void ingress_start(struct ingress *ingress)
+{
+    for (size_t i = 0; i < ingress->listener_count; i++)
+        listener_start(&ingress->listeners[i].listener);
+}
+
+static void on_listener_stopped(struct op *op)
+{
+    struct listener *listener = container_of(op, struct listener, accept);
+    struct smtp_listener *from = listener->context;
+    from->stopped = true;
+    check_drained(from->ingress);
+}
+
+static void on_drain_deadline(struct op *op)
+{
+    struct ingress *ingress = container_of(op, struct ingress, drain_deadline.op);
+    list_for_each(&ingress->sessions, link, following)
+        conn_abort(&container_of(link, struct session, link)->conn);
+}
+
+void ingress_drain(struct ingress *ingress, struct op *done)
+{
+    ingress->draining = true;
+    ingress->drained = done;
+    for (size_t i = 0; i < ingress->listener_count; i++) {
+        ingress->listeners[i].listener.on_stopped = on_listener_stopped;
+        listener_stop(&ingress->listeners[i].listener);
+    }
+    list_for_each(&ingress->sessions, link, following) {
+        struct session *session = container_of(link, struct session, link);
+        if (session->admitted)
+            server_drain(&session->server);
+        conn_wake(&session->conn);
+    }
+    timer_arm(&ingress->loop->timers, &ingress->drain_deadline,
+              ingress->loop->now_ns +
+                  ingress->settings.config->delivery.system_shutdown_timeout_ms * NS_PER_MS);
+    check_drained(ingress);
+}
+
+void ingress_fini(struct ingress *ingress)
+{
+    check(list_empty(&ingress->sessions));
+    free(ingress->listeners);
+    admission_fini(&ingress->admission);
+    slots_fini(&ingress->slots);
+    slots_fini(&ingress->buffers);
+}

@@ -1,0 +1,57 @@
+/* server_conn: SMTP sessions on a worker: a listener's connections, each a conn and a server dialogue.
+ *
+ * `struct ingress` is one worker's inbound side. It owns the admission counts, the listeners, the
+ * pools and the sessions; a session owns its conn, its dialogue and the commit it waits for.
+ *
+ *     READING --WANT_STORE--> STORING --commit done--> READING
+ *        |  ^                    \--commit_ms passed: withdraw, 451--> READING
+ *        |  \--sent-- WRITING (replies in flight: nothing is read)
+ *        \--WANT_CLOSE, limits, peer gone--> closing --> gone
+ *
+ * All replies that one receive produced leave in one send, and no further input is looked at until
+ * it has left: a peer that does not read its replies stops being served, it costs a bounded buffer.
+ * A connection lost while its message is being stored changes nothing: the message is delivered. */
+#pragma once
+
+#include "core/config.h"
+#include "core/listen.h"
+#include "core/metrics.h"
+#include "smtp/server.h"
+
+struct ingress_settings {
+    const struct config *config;
+    unsigned workers; /* the configured totals are divided by this */
+    struct hash_seed seed;
+    struct metrics *metrics;
+};
+
+struct smtp_listener; /* one per [[listener]] with service = "smtp" */
+
+struct ingress {
+    struct loop *loop;
+    struct share *share;
+    struct ingress_settings settings;
+    struct admission admission;
+    struct slots slots, buffers; /* for dialogues; for replies */
+    struct smtp_listener *listeners;
+    size_t listener_count;
+    struct list sessions;
+    bool draining;
+    struct op *drained;
+    struct timer drain_deadline;
+};
+
+/* Binds the listeners (so that a bad address is known at start-up); nothing is accepted yet. On an
+ * error *ret_failed is the listener that could not be bound. */
+MUST_USE int ingress_init(struct ingress *ingress, struct loop *loop, struct share *share,
+                          const struct ingress_settings *settings,
+                          const struct config_listener **ret_failed);
+
+/* In the worker's own thread: begins to accept. */
+void ingress_start(struct ingress *ingress);
+
+/* No new connections, no new transactions; those that run may finish within
+ * system_shutdown_timeout. `done` follows when the last session is gone. */
+void ingress_drain(struct ingress *ingress, struct op *done);
+
+void ingress_fini(struct ingress *ingress); /* after the drain */

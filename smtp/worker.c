@@ -1,0 +1,138 @@
+#include "smtp/worker.h"
+
+enum { PUBLISH_MS = 250 };
+
+static void publish(struct worker *worker)
+{
+    struct share_usage usage;
+    struct metrics *metrics = &worker->metrics;
+    share_usage(worker->share, &usage);
+    metric_set(metrics, METRIC_QUEUE_ROWS, usage.rows);
+    metric_set(metrics, METRIC_QUEUE_ROWS_IN_MEMORY, usage.rows_in_memory);
+    metric_set(metrics, METRIC_QUEUES, usage.queues);
+    metric_set(metrics, METRIC_NURSERY_MESSAGES, usage.nursery_messages);
+    metric_set(metrics, METRIC_NURSERY_BYTES, usage.nursery_bytes);
+    metric_set(metrics, METRIC_MESSAGES_WITHDRAWN, usage.withdrawn);
+    metric_set(metrics, METRIC_RECIPIENTS_DELIVERED, usage.delivered);
+    metric_set(metrics, METRIC_RECIPIENTS_DEFERRED, usage.deferred);
+    metric_set(metrics, METRIC_RECIPIENTS_BOUNCED, usage.bounced);
+    metric_set(metrics, METRIC_RECIPIENTS_EXPIRED, usage.expired);
+    metric_set(metrics, METRIC_DSN_MADE, usage.dsn_made);
+    metric_set(metrics, METRIC_MAY_DUPLICATE, usage.may_duplicate);
+}
+
+static void on_publish(struct op *op)
+{
+    struct worker *worker = container_of(op, struct worker, publish.op);
+    publish(worker);
+    loop_arm(&worker->loop, &worker->publish, PUBLISH_MS * NS_PER_MS);
+}
+
+/* ---- drain: both sides at once, then the share, then the loop ---- */
+
+static void side_drained(struct worker *worker)
+{
+    if (--worker->draining == 0)
+        share_drain(worker->share, &worker->share_drained);
+}
+
+static void on_ingress_drained(struct op *op)
+{
+    side_drained(container_of(op, struct worker, ingress_drained));
+}
+
+static void on_egress_drained(struct op *op)
+{
+    side_drained(container_of(op, struct worker, egress_drained));
+}
+
+static void on_share_drained(struct op *op)
+{
+    struct worker *worker = container_of(op, struct worker, share_drained);
+    loop_disarm(&worker->loop, &worker->publish);
+    publish(worker);
+    atomic_store(&worker->drained, true);
+    loop_stop(&worker->loop);
+}
+
+static void on_drain(struct op *op)
+{
+    struct worker *worker = container_of(op, struct worker, drain);
+    atomic_store(&worker->running, false);
+    worker->draining = 2;
+    ingress_drain(&worker->ingress, &worker->ingress_drained);
+    egress_drain(&worker->egress, &worker->egress_drained);
+}
+
+void worker_drain(struct worker *worker, struct loop *from)
+{
+    loop_post(&worker->loop, from, &worker->drain);
+}
+
+/* ---- life ---- */
+
+static int init_sides(struct worker *worker, const struct worker_settings *settings,
+                      const char **ret_step, const struct config_listener **ret_listener)
+{
+    struct egress_settings out = {
+        .config = settings->config,
+        .limits = settings->limits,
+        .seed = settings->seed,
+        .own_addresses = settings->own_addresses,
+        .own_address_count = settings->own_address_count,
+        .metrics = &worker->metrics,
+    };
+    struct ingress_settings in = {
+        .config = settings->config,
+        .workers = settings->workers,
+        .seed = settings->seed,
+        .metrics = &worker->metrics,
+    };
+    *ret_step = "name resolution";
+    int error = egress_init(&worker->egress, &worker->loop, &out);
+    if (error < 0)
+        return error;
+    *ret_step = "the queue";
+    error = share_start(settings->spool, &worker->loop, egress_on_ready, &worker->egress,
+                        &worker->share);
+    if (error < 0)
+        return error;
+    egress_start(&worker->egress, worker->share);
+    *ret_step = "a listener";
+    return ingress_init(&worker->ingress, &worker->loop, worker->share, &in, ret_listener);
+}
+
+int worker_init(struct worker *worker, const struct worker_settings *settings, unsigned index,
+                const char **ret_step, const struct config_listener **ret_listener)
+{
+    const struct config *config = settings->config;
+    struct io_options io = {
+        .entries = (unsigned)config->ring.entries,
+        .buffers = (unsigned)config->ring.receive_buffers,
+        .buffer_size = (unsigned)config->ring.receive_buffer_size,
+        .optional_features = config->ring.optional_features,
+    };
+    *ret_listener = NULL;
+    *ret_step = "io_uring";
+    op_init(&worker->drain, on_drain);
+    op_init(&worker->ingress_drained, on_ingress_drained);
+    op_init(&worker->egress_drained, on_egress_drained);
+    op_init(&worker->share_drained, on_share_drained);
+    timer_init(&worker->publish, on_publish);
+    int error = loop_init(&worker->loop, &io, index);
+    return error < 0 ? error : init_sides(worker, settings, ret_step, ret_listener);
+}
+
+void worker_start(struct worker *worker)
+{
+    ingress_start(&worker->ingress);
+    loop_arm(&worker->loop, &worker->publish, PUBLISH_MS * NS_PER_MS);
+    atomic_store(&worker->running, true);
+}
+
+void worker_fini(struct worker *worker)
+{
+    ingress_fini(&worker->ingress);
+    egress_fini(&worker->egress);
+    loop_fini(&worker->loop);
+}

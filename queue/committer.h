@@ -30,7 +30,7 @@ struct committer {
     uint64_t unsynced_since_ns;  /* 0: everything written is synced */
     int dead;                    /* 0 or the error that ended it */
     bool full;                   /* -ENOSPC until a probe succeeds */
-    struct mutation **sorted;
+    struct mutation **sorted;    /* scratch: twice the mutations of a group */
     size_t sorted_capacity;
     uint64_t groups, syncs, commits, bytes; /* for metrics; groups and bytes are those written */
 };

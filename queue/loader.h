@@ -4,7 +4,8 @@
  * back. What it read lies in the request's `reply` memory (malloc), the worker's from `done` on.
  * loader_run is the pure part; the threads are loader_thread.h, which the simulator replaces.
  *
- *     LOAD_WINDOW  rows of one queue from a key on, in due order, at most max_rows, below `upper`
+ *     LOAD_WINDOW  rows of one queue from a key on, in due order, below `upper`, at most max_rows and
+ *                  max_bytes (0: any; the first row always comes)
  *     LOAD_BODIES  bodies of up to LOAD_BODIES_MAX messages, at most max_bytes in all (the first is
  *                  always read whole; those that no longer fit come back with found = -EAGAIN).
  *                  The parts of a body may have any length (part 0 may be the headers that we add,

@@ -1,0 +1,128 @@
+/* What no option can see by itself: values that contradict each other, and defaults that depend on
+ * the machine or on another option. */
+#include "core/config_private.h"
+#include "core/config_value.h"
+
+#include <unistd.h>
+
+static struct origin origin_of(const struct loading *loading, enum table_id table, const char *key,
+                               size_t element)
+{
+    struct origin *origins = loading->memory->origins[table];
+    if (!origins)
+        return (struct origin){0};
+    return *config_origin(loading->memory, option_find(table, span_string(key)), element);
+}
+
+static void complain_at(struct loading *loading, struct origin origin, const char *text)
+{
+    loading_complain(loading, origin.line ? origin.line : 1, origin.line ? origin.column : 1, "%s",
+                     text);
+}
+
+static void check_hostname(struct loading *loading)
+{
+    char name[256] = "";
+    if (origin_of(loading, TABLE_TOP, "hostname", 0).line)
+        return;
+    if (gethostname(name, sizeof name - 1) < 0)
+        name[0] = '\0';
+    struct span own = span_string(name);
+    if (strchr(name, '.') && value_domain(own)) {
+        config_keep_text(loading, own, &loading->config->hostname);
+        return;
+    }
+    loading_complain(loading, 1, 1,
+                     "'hostname' is missing at the top of the file, and this machine's own name, "
+                     "\"%s\", is not a full one; set it, like hostname = \"mail.example.org\"",
+                     name);
+}
+
+static bool same_address(const struct address *a, const struct address *b)
+{
+    char text_a[ADDRESS_TEXT], text_b[ADDRESS_TEXT];
+    struct sink sink_a, sink_b;
+    if (a->family == AF_UNSPEC || b->family == AF_UNSPEC)
+        return false;
+    sink_init(&sink_a, text_a, sizeof text_a);
+    sink_init(&sink_b, text_b, sizeof text_b);
+    address_put(a, &sink_a);
+    address_put(b, &sink_b);
+    return span_equals(sink_span(&sink_a), sink_span(&sink_b));
+}
+
+static void check_listeners(struct loading *loading)
+{
+    struct config *config = loading->config;
+    if (config->listener_count == 0 && !loading->memory->origins[TABLE_LISTENER])
+        loading_complain(loading, 1, 1,
+                         "no [[listener]]: nothing could come in; add one with address = "
+                         "\"127.0.0.1:2525\"");
+    for (size_t i = 0; i < config->listener_count; i++) {
+        struct config_listener *listener = &config->listeners[i];
+        for (size_t j = 0; j < i; j++)
+            if (same_address(&listener->address, &config->listeners[j].address))
+                loading_complain(loading, origin_of(loading, TABLE_LISTENER, "address", i).line,
+                                 origin_of(loading, TABLE_LISTENER, "address", i).column,
+                                 "another [[listener]] has this address, in line %u",
+                                 config->listeners[j].line);
+        if (listener->service == SERVICE_HTTP && listener->relay_from_count)
+            complain_at(loading, origin_of(loading, TABLE_LISTENER, "relay_from", i),
+                        "'relay_from' in [[listener]]: only a listener for \"smtp\" relays");
+    }
+}
+
+/* TOML itself refuses a table twice, but not in another case. */
+static void check_routes(struct loading *loading)
+{
+    const struct config *config = loading->config;
+    for (size_t i = 0; i < config->route_count; i++)
+        for (size_t j = 0; j < i; j++)
+            if (config->routes[i].domain.len &&
+                span_equals(config->routes[i].domain, config->routes[j].domain))
+                loading_complain(loading, origin_of(loading, TABLE_ROUTE, "hosts", i).line,
+                                 origin_of(loading, TABLE_ROUTE, "hosts", i).column,
+                                 "[route.\"%.*s\"] is there twice (domains have no case)",
+                                 SPAN_FORMAT(config->routes[i].domain));
+}
+
+static void check_bounce(struct loading *loading)
+{
+    const struct config *config = loading->config;
+    if (config->bounce.delay_after_ms && config->bounce.delay_after_ms >= config->retry.max_age_ms)
+        complain_at(loading, origin_of(loading, TABLE_BOUNCE, "delay_after", 0),
+                    "'delay_after' in [bounce] is not before 'max_age' in [retry]: no delay would "
+                    "ever be reported");
+    for (size_t i = 0; i < config->bounce.stream_count; i++)
+        if (!config->bounce.streams[i].tenant.len && !config->bounce.streams[i].campaign.len)
+            complain_at(loading, origin_of(loading, TABLE_STREAM, "mode", i),
+                        "[[bounce.stream]] fits everything; name a 'tenant' or a 'campaign', or set "
+                        "'mode' in [bounce]");
+}
+
+static void check_control(struct loading *loading)
+{
+    struct config *config = loading->config;
+    struct span *socket = &config->control.socket;
+    if (!socket->len && config->data_dir.len) {
+        char *path = config_keep(loading, config->data_dir.len + sizeof "/control.socket", 1);
+        if (!path)
+            return;
+        memcpy(path, config->data_dir.data, config->data_dir.len);
+        memcpy(path + config->data_dir.len, "/control.socket", sizeof "/control.socket");
+        *socket = span_string(path);
+    }
+    if (socket->len >= sizeof((struct sockaddr_un *)NULL)->sun_path)
+        complain_at(loading, origin_of(loading, TABLE_CONTROL, "socket", 0),
+                    "'socket' in [control]: the path (default: control.socket in data_dir) is longer "
+                    "than the 107 bytes that a Unix socket may have; set a shorter one");
+}
+
+void config_check(struct loading *loading)
+{
+    check_hostname(loading);
+    check_listeners(loading);
+    check_routes(loading);
+    check_bounce(loading);
+    check_control(loading);
+}

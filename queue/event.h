@@ -70,7 +70,7 @@ struct event_summary {
     struct span recipient; /* empty if the line is about several */
     struct span queue;
     struct span peer_name;
-    uint64_t row_due_ms, wall_ms, dsn_id;
+    uint64_t row_due_ms, wall_ms, dsn_id; /* wall_ms in whole seconds */
     struct reply_summary reply;
     bool final; /* Delivery, Bounce, Expiration, AdminBounce */
 };

@@ -22,6 +22,7 @@
  * safe); usage shows it. */
 #pragma once
 
+#include "core/clock.h"
 #include "core/loop.h"
 #include "core/span.h"
 

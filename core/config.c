@@ -19,7 +19,8 @@ enum { FILE_MAX = 4 << 20, MESSAGE = 768 };
 
 /* ---- what several files use ---- */
 
-void loading_complain(struct loading *loading, unsigned line, unsigned column, const char *format, ...)
+void loading_complain(struct loading *loading, unsigned line, unsigned column, const char *format,
+                      ...)
 {
     char text[MESSAGE];
     va_list arguments;
@@ -88,8 +89,8 @@ static bool is_table(const struct toml_node *node)
            (node->type == TOML_ARRAY && node->first && node->first->type == TOML_TABLE);
 }
 
-static void complain_unknown(struct loading *loading, enum table_id id, const struct toml_node *node,
-                             struct span name)
+static void complain_unknown(struct loading *loading, enum table_id id,
+                             const struct toml_node *node, struct span name)
 {
     char text[MESSAGE];
     struct sink sink;
@@ -224,8 +225,8 @@ static bool shape_fits(struct loading *loading, enum table_id id, const struct t
     const struct option_table *table = option_table(id);
     enum toml_type wanted = table->kind == TABLE_ARRAY ? TOML_ARRAY : TOML_TABLE;
     const struct toml_node *odd = node->type == wanted ? NULL : node;
-    for (const struct toml_node *child = node->first;
-         !odd && table->kind != TABLE_ONE && child; child = child->next)
+    for (const struct toml_node *child = node->first; !odd && table->kind != TABLE_ONE && child;
+         child = child->next)
         if (child->type != TOML_TABLE)
             odd = child;
     if (!odd)
@@ -238,8 +239,8 @@ static bool shape_fits(struct loading *loading, enum table_id id, const struct t
                          "[%s] holds one table per domain; write [%s.\"example.net\"]", table->name,
                          table->name);
     else
-        loading_complain(loading, odd->key_line, odd->key_column,
-                         "'%s' is one table; write [%s]", table->name, table->name);
+        loading_complain(loading, odd->key_line, odd->key_column, "'%s' is one table; write [%s]",
+                         table->name, table->name);
     return false;
 }
 

@@ -5,9 +5,9 @@
  * column and "did you mean"), `config dump` and the manual page. This header is the shape the
  * readers see.
  *
- * Durations are milliseconds, sizes bytes (KB = 1,024). Strings are NUL-terminated spans that live as
- * long as the snapshot. config_load never half succeeds, and reports every mistake it can see, not
- * only the first. */
+ * Durations are milliseconds, sizes bytes (KB = 1,024). Strings are NUL-terminated spans that live
+ * as long as the snapshot. config_load never half succeeds, and reports every mistake it can see,
+ * not only the first. */
 #pragma once
 
 #include "core/address.h"
@@ -51,7 +51,7 @@ struct config_delivery {
     uint64_t idle_timeout_ms, system_shutdown_timeout_ms;
     bool enable_pipelining, enable_chunking;
     enum ip_strategy ip_lookup_strategy;
-    struct span ehlo_domain; /* empty: hostname */
+    struct span ehlo_domain;       /* empty: hostname */
     struct address source_address; /* AF_UNSPEC: the kernel chooses */
 };
 
@@ -121,8 +121,8 @@ struct config {
 enum { CONFIG_ERROR = 4096 };
 
 /* 0 and a snapshot, or a negative errno (-EINVAL: the file says something wrong) and in `error` one
- * line per mistake, without the last line break: "file:line:column: what is wrong, and what would be
- * right". Blocks: for start-up and reload. The environment's RINGPOST_RING_OPTIONAL=0 overrides
+ * line per mistake, without the last line break: "file:line:column: what is wrong, and what would
+ * be right". Blocks: for start-up and reload. The environment's RINGPOST_RING_OPTIONAL=0 overrides
  * [ring] optional_features. */
 MUST_USE int config_load(const char *path, struct config **ret_config, char error[CONFIG_ERROR]);
 

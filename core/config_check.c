@@ -95,9 +95,10 @@ static void check_bounce(struct loading *loading)
                     "ever be reported");
     for (size_t i = 0; i < config->bounce.stream_count; i++)
         if (!config->bounce.streams[i].tenant.len && !config->bounce.streams[i].campaign.len)
-            complain_at(loading, origin_of(loading, TABLE_STREAM, "mode", i),
-                        "[[bounce.stream]] fits everything; name a 'tenant' or a 'campaign', or set "
-                        "'mode' in [bounce]");
+            complain_at(
+                loading, origin_of(loading, TABLE_STREAM, "mode", i),
+                "[[bounce.stream]] fits everything; name a 'tenant' or a 'campaign', or set "
+                "'mode' in [bounce]");
 }
 
 static void check_control(struct loading *loading)
@@ -113,9 +114,10 @@ static void check_control(struct loading *loading)
         *socket = span_string(path);
     }
     if (socket->len >= sizeof((struct sockaddr_un *)NULL)->sun_path)
-        complain_at(loading, origin_of(loading, TABLE_CONTROL, "socket", 0),
-                    "'socket' in [control]: the path (default: control.socket in data_dir) is longer "
-                    "than the 107 bytes that a Unix socket may have; set a shorter one");
+        complain_at(
+            loading, origin_of(loading, TABLE_CONTROL, "socket", 0),
+            "'socket' in [control]: the path (default: control.socket in data_dir) is longer "
+            "than the 107 bytes that a Unix socket may have; set a shorter one");
 }
 
 void config_check(struct loading *loading)

@@ -97,7 +97,8 @@ static void dump_table(struct printer *printer, const struct config *config, enu
     if (id != TABLE_TOP)
         printer_end_line(printer);
     for (unsigned i = 0; i < count; i++)
-        dump_option(printer, &options[i], owner, config_origin(config->memory, &options[i], element));
+        dump_option(printer, &options[i], owner,
+                    config_origin(config->memory, &options[i], element));
 }
 
 void config_dump(const struct config *config, void (*line)(void *context, const char *text),
@@ -159,8 +160,8 @@ static void document_option(struct printer *printer, const struct option *option
 
 static void document_heading(struct printer *printer, enum table_id id)
 {
-    static const char *const rows[] = {
-        "", "| key | value | default | takes effect at | meaning |", "|---|---|---|---|---|"};
+    static const char *const rows[] = {"", "| key | value | default | takes effect at | meaning |",
+                                       "|---|---|---|---|---|"};
     const struct option_table *table = option_table(id);
     if (id == TABLE_TOP)
         sink_put(&printer->sink, SPAN("## At the top"));
@@ -252,7 +253,8 @@ static void compare_elements(enum table_id id, const struct config *running,
         return;
     }
     for (size_t i = 0; i < count; i++)
-        compare_table(id, before + i * table->element_size, after + i * table->element_size, errors);
+        compare_table(id, before + i * table->element_size, after + i * table->element_size,
+                      errors);
 }
 
 bool config_reloadable(const struct config *running, const struct config *wanted,

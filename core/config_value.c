@@ -16,9 +16,9 @@ static const struct unit sizes[] = {
 };
 
 static const struct unit rate_units[] = {
-    {"s", 1000},       {"sec", 1000},   {"second", 1000},   {"m", 60000},
-    {"min", 60000},    {"minute", 60000}, {"h", 3600000},   {"hr", 3600000},
-    {"hour", 3600000}, {"d", 86400000}, {"day", 86400000},
+    {"s", 1000},       {"sec", 1000},     {"second", 1000},  {"m", 60000},
+    {"min", 60000},    {"minute", 60000}, {"h", 3600000},    {"hr", 3600000},
+    {"hour", 3600000}, {"d", 86400000},   {"day", 86400000},
 };
 
 /* How many of the first bytes are digits. */
@@ -30,7 +30,8 @@ static size_t digits_len(struct span text)
     return len;
 }
 
-static bool find_unit(const struct unit *units, size_t count, struct span name, uint64_t *ret_factor)
+static bool find_unit(const struct unit *units, size_t count, struct span name,
+                      uint64_t *ret_factor)
 {
     for (size_t i = 0; i < count; i++) {
         if (!span_equals_any_case(span_string(units[i].name), name))
@@ -172,7 +173,8 @@ bool value_rate(struct span text, struct rate *ret_rate)
 
 void value_put_rate(struct sink *sink, const struct rate *rate)
 {
-    static const struct unit written[] = {{"d", 86400000}, {"h", 3600000}, {"min", 60000}, {"s", 1000}};
+    static const struct unit written[] = {
+        {"d", 86400000}, {"h", 3600000}, {"min", 60000}, {"s", 1000}};
     size_t i = 0;
     while (i + 1 < countof(written) && rate->period_ms % written[i].factor != 0)
         i++;

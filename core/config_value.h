@@ -11,7 +11,8 @@
 bool value_duration(struct span text, uint64_t *ret_ms);
 void value_put_duration(struct sink *sink, uint64_t ms);
 
-/* "512B", "64KB", "50MB", "2GB", "1TB"; KB is 1,024 bytes, as mail administrators count. Any case. */
+/* "512B", "64KB", "50MB", "2GB", "1TB"; KB is 1,024 bytes, as mail administrators count. Any case.
+ */
 bool value_size(struct span text, uint64_t *ret_bytes);
 void value_put_size(struct sink *sink, uint64_t bytes);
 

@@ -2,25 +2,46 @@
 
 #include "core/config_value.h"
 
-#define NONE NULL
+#define NONE                NULL
 #define FIELD(owner, field) (((struct owner *)NULL)->field)
 
 static const struct option options[] = {
 #define TABLE(...)
 #define TABLES(...)
 #define OPTION(id, name, kind, owner, field, text, from, to, flag, explanation)                    \
-    {.table = TABLE_##id, .key = name, .type = OPTION_##kind,                                      \
-     .offset = offsetof(struct owner, field), .size = sizeof(FIELD(owner, field)),                 \
-     .standard = text, .least = from, .most = to, .flags = flag, .doc = explanation},
+    {.table = TABLE_##id,                                                                          \
+     .key = name,                                                                                  \
+     .type = OPTION_##kind,                                                                        \
+     .offset = offsetof(struct owner, field),                                                      \
+     .size = sizeof(FIELD(owner, field)),                                                          \
+     .standard = text,                                                                             \
+     .least = from,                                                                                \
+     .most = to,                                                                                   \
+     .flags = flag,                                                                                \
+     .doc = explanation},
 #define LIST(id, name, kind, owner, field, count, text, from, to, flag, explanation)               \
-    {.table = TABLE_##id, .key = name, .type = OPTION_##kind, .list = true,                        \
-     .offset = offsetof(struct owner, field), .size = sizeof(*FIELD(owner, field)),                \
-     .count_offset = offsetof(struct owner, count), .standard = text, .least = from, .most = to,   \
-     .flags = flag, .doc = explanation},
+    {.table = TABLE_##id,                                                                          \
+     .key = name,                                                                                  \
+     .type = OPTION_##kind,                                                                        \
+     .list = true,                                                                                 \
+     .offset = offsetof(struct owner, field),                                                      \
+     .size = sizeof(*FIELD(owner, field)),                                                         \
+     .count_offset = offsetof(struct owner, count),                                                \
+     .standard = text,                                                                             \
+     .least = from,                                                                                \
+     .most = to,                                                                                   \
+     .flags = flag,                                                                                \
+     .doc = explanation},
 #define CHOICE(id, name, owner, field, names, text, flag, explanation)                             \
-    {.table = TABLE_##id, .key = name, .type = OPTION_CHOICE,                                      \
-     .offset = offsetof(struct owner, field), .size = sizeof(FIELD(owner, field)),                 \
-     .standard = text, .flags = flag, .choices = names, .doc = explanation},
+    {.table = TABLE_##id,                                                                          \
+     .key = name,                                                                                  \
+     .type = OPTION_CHOICE,                                                                        \
+     .offset = offsetof(struct owner, field),                                                      \
+     .size = sizeof(FIELD(owner, field)),                                                          \
+     .standard = text,                                                                             \
+     .flags = flag,                                                                                \
+     .choices = names,                                                                             \
+     .doc = explanation},
 #include "core/options.def"
 #undef TABLE
 #undef TABLES
@@ -29,12 +50,13 @@ static const struct option options[] = {
 #undef CHOICE
 };
 
-
 static const struct option_table tables[TABLE_IDS] = {
 #define TABLE(id, text, explanation)                                                               \
     [TABLE_##id] = {.name = text, .doc = explanation, .kind = TABLE_ONE},
 #define TABLES(id, text, form, element, list, count, explanation)                                  \
-    [TABLE_##id] = {.name = text, .doc = explanation, .kind = TABLE_##form,                        \
+    [TABLE_##id] = {.name = text,                                                                  \
+                    .doc = explanation,                                                            \
+                    .kind = TABLE_##form,                                                          \
                     .element_size = sizeof(struct element),                                        \
                     .list_offset = offsetof(struct config, list),                                  \
                     .count_offset = offsetof(struct config, count)},
@@ -56,7 +78,8 @@ struct form {
 static const struct form forms[OPTION_TYPES] = {
     [OPTION_TEXT] = {"text", "a text", "a list of texts"},
     [OPTION_PATH] = {"path", "a path", "a list of paths"},
-    [OPTION_DOMAIN] = {"host name", "a host name like \"mail.example.org\"", "a list of host names"},
+    [OPTION_DOMAIN] = {"host name", "a host name like \"mail.example.org\"",
+                       "a list of host names"},
     [OPTION_HEADER] = {"field name", "a header field's name like \"X-Tenant\"",
                        "a list of header fields' names"},
     [OPTION_HOST] = {"host", "a host like \"mx.example.net\", \"192.0.2.1:25\" or \"[::1]:2525\"",

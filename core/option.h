@@ -1,8 +1,8 @@
 /* option: the rows of options.def, and how to find them by the names that people write.
  *
  * Private to the configuration (config*.c) and its tests. A row knows where its value lies in its
- * owner (struct config, or the element of a repeated table), so that one function per type reads it,
- * writes it and compares it. */
+ * owner (struct config, or the element of a repeated table), so that one function per type reads
+ * it, writes it and compares it. */
 #pragma once
 
 #include "core/config.h"
@@ -27,8 +27,8 @@ enum table_kind { TABLE_ONE, TABLE_ARRAY, TABLE_NAMED };
 struct option_table {
     const char *name, *doc;
     enum table_kind kind;
-    size_t element_size;               /* repeated tables only, as the next two */
-    size_t list_offset, count_offset;  /* in struct config */
+    size_t element_size;              /* repeated tables only, as the next two */
+    size_t list_offset, count_offset; /* in struct config */
 };
 
 enum option_type {

@@ -1,5 +1,6 @@
-/* One option's value: read from a node of the file, checked against the option's range, written back
- * as TOML. The switch over the types stands here three times (read, unset, write) and nowhere else. */
+/* One option's value: read from a node of the file, checked against the option's range, written
+ * back as TOML. The switch over the types stands here three times (read, unset, write) and nowhere
+ * else. */
 #include "core/config_private.h"
 #include "core/config_value.h"
 
@@ -155,8 +156,7 @@ static bool text_form(enum option_type type, struct span text)
 static bool read_address(enum option_type type, struct span text, struct address *ret_address)
 {
     struct address address;
-    if (!address_parse(text, type == OPTION_SERVER ? 53 : 0, &address) ||
-        address.family == AF_UNIX)
+    if (!address_parse(text, type == OPTION_SERVER ? 53 : 0, &address) || address.family == AF_UNIX)
         return false;
     if ((type == OPTION_SOURCE) != (address_port(&address) == 0))
         return false;
@@ -171,10 +171,12 @@ static int read_string(struct loading *loading, const struct option *option,
     struct span text = node->string;
     switch (option->type) {
     case OPTION_DURATION:
-        return value_duration(text, to) ? (in_range(loading, option, node, *(uint64_t *)to) ? 1 : -1)
-                                        : 0;
+        return value_duration(text, to)
+                   ? (in_range(loading, option, node, *(uint64_t *)to) ? 1 : -1)
+                   : 0;
     case OPTION_SIZE:
-        return value_size(text, to) ? (in_range(loading, option, node, *(uint64_t *)to) ? 1 : -1) : 0;
+        return value_size(text, to) ? (in_range(loading, option, node, *(uint64_t *)to) ? 1 : -1)
+                                    : 0;
     case OPTION_PERCENT:
         return value_percent(text, to);
     case OPTION_RATE:
@@ -220,8 +222,8 @@ static void set_choice(const struct option *option, void *to, unsigned index)
 static bool read_value(struct loading *loading, const struct option *option,
                        const struct toml_node *node, void *to)
 {
-    bool number = option->type == OPTION_COUNT || option->type == OPTION_POWER ||
-                  option->type == OPTION_PORT;
+    bool number =
+        option->type == OPTION_COUNT || option->type == OPTION_POWER || option->type == OPTION_PORT;
     int result = 0;
     if (option->type == OPTION_CHOICE) {
         unsigned index;

@@ -103,8 +103,8 @@ struct toml_node *toml_parse(struct span text, struct toml_error *ret_error)
         ret_error->line = error.source().begin.line ? error.source().begin.line : 1;
         ret_error->column = error.source().begin.column ? error.source().begin.column : 1;
         std::string_view said = error.description();
-        snprintf(ret_error->message, sizeof ret_error->message, "%.*s", static_cast<int>(said.size()),
-                 said.data());
+        snprintf(ret_error->message, sizeof ret_error->message, "%.*s",
+                 static_cast<int>(said.size()), said.data());
     } catch (...) {
         snprintf(ret_error->message, sizeof ret_error->message, "no memory");
     }

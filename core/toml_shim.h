@@ -1,7 +1,7 @@
 /* toml_shim: TOML text to a small tree of our own; the only C++ of the daemon stands behind it.
  *
- * Every node knows where its value and its key stand in the text, so that whoever reads the tree can
- * say what is wrong and where. The children of a table come in the order of the text. No C++
+ * Every node knows where its value and its key stand in the text, so that whoever reads the tree
+ * can say what is wrong and where. The children of a table come in the order of the text. No C++
  * exception leaves: bad TOML and no memory are results. */
 #pragma once
 

@@ -9,20 +9,25 @@
  *          \--fail----> OPEN with CONN_ERROR           descriptor closed, memory is the owner's again
  *
  * A deadline always runs while a conn exists: open and connect take the first one, conn_deadline
- * moves it. When it passes, CONN_TIMEOUT is set; the owner decides (a reply, then conn_close). After
- * conn_close a fixed deadline (CONN_CLOSE_MS) aborts what has not drained.
+ * moves it. When it passes, CONN_TIMEOUT is set; the owner decides (a reply, then conn_close). An owner
+ * that does not decide is asked again after CONN_CLOSE_MS.
  *
- * Input stays in the ring's lent buffers, at most CONN_LENT of them; then receiving pauses until the
- * owner consumes (back-pressure reaches the peer as a closed window). An idle conn holds none.
- * Output: one send in flight; its bytes are the sender's until CONN_SENT. The receive is cancelled
- * before the close, else no FIN leaves. A peer's reset and a peer's close both end as CONN_EOF or
- * CONN_ERROR, never in a log. */
+ * Input stays in the ring's lent buffers; from CONN_LENT of them on receiving stops until the owner
+ * has consumed half (back-pressure reaches the peer as a closed window). An idle conn holds none.
+ * Output: one send in flight; its bytes are the sender's until CONN_SENT.
+ *
+ * Closing lets the send finish, ends our direction and reads (and drops) what still comes until the
+ * peer ends too: closing over unread bytes would send a reset, and that can destroy our last reply
+ * before the peer has read it. CONN_CLOSE_MS or CONN_DRAIN bytes end the patience. The receive is
+ * cancelled before the close, else no FIN leaves. A peer's reset and a peer's close both end as
+ * CONN_EOF or CONN_ERROR, never in a log. */
 #pragma once
 
 #include "core/loop.h"
 
-enum { CONN_LENT = 8, CONN_IOV = 64, CONN_CLOSE_MS = 5000 };
+enum { CONN_LENT = 8, CONN_IOV = 64, CONN_CLOSE_MS = 5000, CONN_DRAIN = 1 << 20 };
 
+/* INPUT, EOF and ERROR describe the present and are told again each time; the others are news. */
 enum conn_event {
     CONN_CONNECTED = 1 << 0, /* outbound connect succeeded */
     CONN_INPUT = 1 << 1,     /* unread bytes are there */
@@ -30,7 +35,7 @@ enum conn_event {
     CONN_EOF = 1 << 3,       /* the peer will send no more (unread input may remain) */
     CONN_ERROR = 1 << 4,     /* conn->error: connect, receive or send failed */
     CONN_TIMEOUT = 1 << 5,   /* the deadline passed */
-    CONN_CLOSED = 1 << 6,    /* last event: the owner may free itself */
+    CONN_CLOSED = 1 << 6,    /* last event, alone: the owner may free itself */
     CONN_WOKEN = 1 << 7,     /* conn_wake: the owner asked for an advance */
 };
 
@@ -51,18 +56,16 @@ struct conn {
     int error; /* positive errno */
     uint8_t state;
     uint8_t events;
-    uint8_t lent_count;
-    bool receiving, paused, eof, input_wanted;
-    struct {
-        uint16_t buffer;
-        uint32_t len, at;
-    } lent[CONN_LENT];
+    uint8_t group;                         /* enum io_group */
+    bool eof, paused, full, shut, aborted; /* full: CONN_LENT was reached */
+    uint16_t lent_first, lent_last, lent_count;
+    uint32_t lent_at; /* consumed of the first */
     uint64_t bytes_in, bytes_out;
     struct address peer;
 };
 
 /* Takes over a connected descriptor. `advance` first runs when input, an error or the deadline
- * comes, or after conn_wake. */
+ * comes, or after conn_wake. `conn->peer` is the caller's to fill. */
 void conn_open(struct conn *conn, struct loop *loop, int fd, conn_advance *advance,
                uint64_t deadline_ns);
 
@@ -80,7 +83,8 @@ void conn_deadline(struct conn *conn, uint64_t deadline_ns);
 struct span conn_input(struct conn *conn);
 void conn_consume(struct conn *conn, size_t count);
 
-/* No more reading until conn_resume: the receive is cancelled once CONN_LENT buffers are lent. */
+/* Input alone causes no advance until conn_resume (waiting for a commit, say). Receiving goes on up
+ * to CONN_LENT, so that a short pause costs no cancel, and the peer's end is still noticed. */
 void conn_pause(struct conn *conn);
 void conn_resume(struct conn *conn);
 
@@ -95,7 +99,7 @@ static inline bool conn_sending(const struct conn *conn)
 /* Asks for an advance in the next dispatch, with CONN_WOKEN. */
 void conn_wake(struct conn *conn);
 
-/* Ends the conn: cancels the receive, lets a send in flight finish, shuts down, closes. Idempotent.
- * CONN_CLOSED comes last. conn_abort does not wait for the send. */
+/* Ends the conn as told above; unread input is dropped. Idempotent. CONN_CLOSED comes last and is the
+ * only advance after this. conn_abort cancels everything, the send too, and closes at once. */
 void conn_close(struct conn *conn);
 void conn_abort(struct conn *conn);

@@ -16,7 +16,8 @@ struct listener;
 typedef void listen_on_connection(struct listener *listener, int fd, const struct address *peer,
                                   enum listen_verdict verdict);
 
-/* Counts by address, shared by all listeners of a worker. IPv6 counts by /64. */
+/* Counts by address, shared by all listeners of a worker. IPv6 counts by /64; peers of Unix sockets
+ * count only in all. A limit of 0 is none. */
 struct admission {
     struct map by_address;
     struct hash_seed seed;

@@ -1,12 +1,12 @@
 /* loop: one thread's turn of events: ring, wheel, inbox and ready list.
  *
- * A turn: read the clock; take the inbox; fire due timers; dispatch what is ready, at most a budget
- * of ops, so that the ring is looked at regularly; submit and collect I/O, waiting only if nothing
- * is ready. `done` functions run here and nowhere else.
+ * A turn: read the clock; take the inbox; fire due timers; dispatch the ring's results, then what is
+ * ready, at most a budget of each, so that neither starves the other; submit, waiting only if nothing
+ * is left to do. `done` functions run here and nowhere else. The ring first: what one turn brought for
+ * an object is recorded by then, and its one advance sees all of it.
  *
- * Multishot ops (io_accept, io_receive) deliver each result by its own dispatch: io_turn may
- * collect several results of one op; they are dispatched in order, each with result, buffer and
- * `more` set for that one.
+ * Multishot ops (io_accept, io_receive) deliver each result by its own dispatch, in order, each with
+ * result, buffer and `more` set for that one.
  *
  * There are no globals: N loops run in N threads, or in one thread under the simulator, which calls
  * loop_turn itself. */
@@ -14,8 +14,15 @@
 
 #include "core/inbox.h"
 #include "core/io.h"
+#include "core/pool.h"
 #include "core/random.h"
 #include "core/timers.h"
+
+/* A receive buffer while it is lent to a conn. */
+struct loop_lent {
+    uint32_t len;
+    uint16_t next;
+};
 
 struct loop {
     struct io *io;
@@ -28,14 +35,18 @@ struct loop {
     unsigned index;   /* which worker, for names and shard maps */
     atomic_bool stop;
     uint64_t turns;
+    struct loop_lent *lent; /* conn.c: one per receive buffer */
+    struct pool sends;      /* conn.c: sends in flight */
 };
 
-enum { LOOP_BUDGET = 512 }; /* ops dispatched per turn before the ring is looked at again */
+enum { LOOP_BUDGET = 512 }; /* results of the ring, and ready ops, dispatched per turn */
 
+/* Failing: io_explain. What is still in flight at loop_fini is abandoned, never dispatched. */
 MUST_USE int loop_init(struct loop *loop, const struct io_options *options, unsigned index);
 void loop_fini(struct loop *loop);
 
-/* One turn; waits at most `max_wait_ns` if nothing is ready. 0 or negative errno of the ring. */
+/* One turn; waits at most `max_wait_ns` if nothing is ready. 0, or a negative errno: the ring is
+ * broken for good. */
 MUST_USE int loop_turn(struct loop *loop, uint64_t max_wait_ns);
 
 /* Turns until loop_stop. */
@@ -45,7 +56,7 @@ void loop_stop(struct loop *loop); /* from any thread */
 /* This thread: `op` becomes ready with `result`. It must not be ready already. */
 void loop_ready(struct loop *loop, struct op *op, int32_t result);
 
-/* An op that only says "look at yourself": becomes ready unless it already is. */
+/* An idle op that only says "look at yourself": becomes ready (result 0) unless it already is. */
 void loop_nudge(struct loop *loop, struct op *op);
 
 /* This thread takes back a readiness that was not dispatched yet (a timer re-armed, an owner that

@@ -29,7 +29,10 @@ enum op_state {
 
 struct op {
     struct list_link link; /* of whoever holds it: wheel, ready list, a mechanism's queue */
-    struct op *inbox_next; /* while it travels between threads */
+    union {
+        struct op *inbox_next; /* while it travels between threads */
+        int fd;                /* io_receive: to arm it again */
+    };
     op_done *done;
     int32_t result; /* 0 or more, or a negative errno; -ECANCELED after a cancel */
     uint8_t state;

@@ -1,4 +1,5 @@
-/* limits: what the SMTP server allows a peer, and what it says beyond it. The table is limits.def. */
+/* limits: what the SMTP server allows a peer, and what it says beyond it. The table is limits.def.
+ */
 #pragma once
 
 #include "core/config.h"
@@ -18,6 +19,8 @@ struct server_limits {
 };
 
 struct server_limits limits_of(const struct config *config);
+
+int limit_code(enum limit limit);
 
 /* "421 4.7.0 text\r\n". Returns the code. */
 int limit_reply(enum limit limit, struct sink *sink);

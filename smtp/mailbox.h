@@ -8,7 +8,8 @@
  * the domain in lower-case A-labels (U-labels through libidn2, IDNA2008), address literals in one
  * spelling, quotes only where the local part needs them. The local part keeps its case.
  *
- * Only a domain that holds U-labels costs an allocation, inside libidn2. */
+ * Only a domain that holds U-labels costs an allocation, inside libidn2. After a refusal what
+ * ret_mailbox holds means nothing. */
 #pragma once
 
 #include "core/sink.h"

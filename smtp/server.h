@@ -1,4 +1,5 @@
-/* server: the receiving side of SMTP as a dialogue: bytes in, reply bytes out, and what it waits for.
+/* server: the receiving side of SMTP as a dialogue: bytes in, reply bytes out, and what it waits
+ * for.
  *
  * It does no I/O, reads no clock and allocates nothing but pool slots and the message. Its binding
  * (server_conn.c) does this:
@@ -10,9 +11,8 @@
  *       WANT_STORE   server->message is complete: share_accept(share, server_take_message(server),
  *                    op); when the op is done, server_stored(), then server_input for what is left
  *                    of the input. Until server_stored nothing is consumed
- *       WANT_ROOM    the share cannot take body bytes now: call again, with the same input, when the
- *                    op `room` is done
- *       WANT_CLOSE   send what is in the sink, then close. Later input is ignored
+ *       WANT_ROOM    the share cannot take body bytes now: call again, with the same input, when
+ * the op `room` is done WANT_CLOSE   send what is in the sink, then close. Later input is ignored
  *     server_fini
  *
  * All replies to one receive gather in one sink, in the order of the commands.
@@ -21,13 +21,15 @@
  *                             ^                             \--BDAT--> CHUNKS --LAST--> READY
  *                             \------ RSET, EHLO, a refused message, the end of a message ------/
  *
- * The verb table in server.c says which verb is legal in which of these states.
+ * The verb table in server.c says which verb is legal in which of these states. A chunk that may
+ * not be there is read and thrown away before it is answered, so that its octets are never
+ * commands; where its length cannot be known, or is beyond all bounds, the session ends.
  *
  * Memory: struct server, and from the worker's slot pool one slot while a command line is
  * incomplete and one while a message's data is being read. What is idle holds neither.
  *
- * Relaying is decided by the binding's `may_relay`; the server itself knows only `postmaster`, which
- * is accepted from everybody (RFC 5321 4.5.1), always as postmaster@hostname.
+ * Relaying is decided by the binding's `may_relay`; the server itself knows only `postmaster`,
+ * which is accepted from everybody (RFC 5321 4.5.1), always as postmaster@hostname.
  *
  * A message is refused at its end, never in the middle, so that the peer's and our idea of where
  * commands begin cannot differ: data with a bare CR, a bare LF or a NUL is read to the true
@@ -46,10 +48,10 @@ enum { SERVER_REPLY_ROOM = 1024 }; /* no single step writes more than this into 
 enum server_want { WANT_INPUT, WANT_OUTPUT, WANT_STORE, WANT_ROOM, WANT_CLOSE };
 
 enum relay_verdict {
-    RELAY_ACCEPT,    /* this peer may send to it */
-    RELAY_DENIED,    /* 550 5.7.1 */
+    RELAY_ACCEPT,     /* this peer may send to it */
+    RELAY_DENIED,     /* 550 5.7.1 */
     RELAY_NO_MAILBOX, /* one of our domains, without this mailbox: 550 5.1.1 */
-    RELAY_LATER,     /* cannot be said now: 451 4.3.0 */
+    RELAY_LATER,      /* cannot be said now: 451 4.3.0 */
 };
 typedef enum relay_verdict server_may_relay(void *context, const struct mailbox *recipient);
 
@@ -58,7 +60,7 @@ struct server_settings {
     struct span hostname;
     struct server_limits limits;
     struct share *share;
-    struct slots *slots; /* SERVER_SLOT bytes or command_line, whichever is more: server_slot_size */
+    struct slots *slots; /* of server_slot_size, two for each session that is not idle */
     server_may_relay *may_relay;
     struct span tenant_header, campaign_header; /* taken out of the message; empty: none */
 };
@@ -84,13 +86,13 @@ struct server {
     uint64_t chunk_left;        /* octets of the BDAT chunk that are still due */
     uint64_t data_octets;       /* message octets read in this session */
     uint64_t stored_id;         /* of the message handed over by server_take_message */
-    uint64_t discarded;         /* octets of an over-long line, or of a message past all bounds */
+    uint64_t discarded;         /* octets of an over-long command line */
     uint32_t line_len;
     uint32_t messages, recipients, errors, junk; /* see limits.def */
-    uint8_t state, phase, doing; /* doing: which kind of octets the input is, see server.c */
-    bool esmtp, utf8, rcpt_tried, last_chunk, swallow, draining;
-    int16_t chunk_error; /* enum server_error: what to answer behind a swallowed chunk */
-    int16_t store_error; /* negative errno of message_append */
+    uint8_t state, doing;                        /* see server_private.h */
+    bool esmtp, utf8, rcpt_tried, last_chunk, draining;
+    uint8_t chunk_answer; /* enum answer: what to say behind a chunk that is swallowed; 0: none */
+    int16_t store_error;  /* negative errno of message_append */
     uint8_t helo_len;
     char helo[255]; /* as given, cleaned: it goes into Received */
 };
@@ -115,8 +117,8 @@ enum server_want server_input(struct server *server, struct span *input, struct 
 /* After WANT_STORE: the message for share_accept; from then on it is not the server's any more. */
 struct message *server_take_message(struct server *server);
 
-/* The answer of share_accept: 0 "250 2.0.0 Ok: queued as <id>"; -ENOSPC, -ENOMEM: 452 4.3.1; anything
- * else, also the owner's own -ETIMEDOUT: 451 4.3.0. `replies` has SERVER_REPLY_ROOM. */
+/* The answer of share_accept: 0 "250 2.0.0 Ok: queued as <id>"; -ENOSPC, -ENOMEM: 452 4.3.1;
+ * anything else, also the owner's own -ETIMEDOUT: 451 4.3.0. `replies` has SERVER_REPLY_ROOM. */
 void server_stored(struct server *server, int result, struct sink *replies);
 
 enum server_phase server_phase(const struct server *server);

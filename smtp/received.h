@@ -1,0 +1,22 @@
+/* received: the trace field that every message gets (RFC 5321 4.4). Pure. */
+#pragma once
+
+#include "core/address.h"
+
+struct received {
+    struct span helo;           /* cleaned by helo_clean; empty: the peer's address stands for it */
+    const struct address *peer; /* AF_INET or AF_INET6; other families are left out */
+    struct span hostname;       /* ours */
+    struct span protocol;       /* "SMTP", "ESMTP", "UTF8SMTP" (RFC 3848, RFC 6531) */
+    uint64_t id;
+    uint64_t wall_ms;
+};
+
+enum { RECEIVED_TEXT = 900 }; /* room that always suffices */
+
+/* "Received: from client.example ([192.0.2.1])", folded, with its CRLF. */
+void received_put(const struct received *received, struct sink *sink);
+
+/* What a peer called itself, safe in a header field: everything that cannot stand in a host name or
+ * an address literal becomes '?'. */
+void helo_clean(struct span helo, struct sink *sink);

@@ -1,0 +1,489 @@
+/* The loop, the command line, the verb table and the short verbs. MAIL and RCPT are in
+ * server_envelope.c, DATA and BDAT in server_data.c.
+ *
+ * The loop looks at what the next octets are (`doing`) and runs that step until the input or the
+ * room for replies ends. A command that came in one piece is read where it lies; only the beginning
+ * of an incomplete one is copied. */
+#include "smtp/server_private.h"
+
+#include "core/check.h"
+#include "smtp/received.h"
+
+enum {
+    ANY = STATE_START | STATE_READY | STATE_MAIL | STATE_RCPT | STATE_CHUNKS,
+    DISCARD_MOST = 64 * 1024, /* octets of one over-long line */
+};
+
+typedef void run_verb(struct server *server, struct turn *turn, struct span arguments);
+
+/* ---- life ---- */
+
+size_t server_slot_size(const struct server_limits *limits)
+{
+    return limits->command_line > sizeof(struct body) ? limits->command_line : sizeof(struct body);
+}
+
+void server_init(struct server *server, const struct server_settings *settings,
+                 const struct address *peer, void *context, struct op *room)
+{
+    *server = (struct server){
+        .settings = settings,
+        .context = context,
+        .peer = peer,
+        .room = room,
+        .state = STATE_START,
+        .doing = DOING_COMMANDS,
+    };
+}
+
+void server_forget(struct server *server)
+{
+    if (server->message)
+        message_abandon(server->message);
+    server->message = NULL;
+    server->body = slot_give(server->settings->slots, server->body);
+    server->recipients = 0;
+    server->rcpt_tried = server->utf8 = false;
+    server->store_error = 0;
+    if (server->state != STATE_START)
+        server->state = STATE_READY;
+}
+
+void server_close(struct server *server)
+{
+    server_forget(server);
+    server->doing = DOING_NOTHING;
+}
+
+void server_fini(struct server *server)
+{
+    server_close(server);
+    server->line = slot_give(server->settings->slots, server->line);
+}
+
+/* ---- replies ---- */
+
+static void end_if_421(struct server *server, int code)
+{
+    if (code == 421)
+        server_close(server);
+}
+
+/* Counts an error. True: it was one too many, and the session has ended with that answer. */
+static bool too_many_errors(struct server *server, struct turn *turn, int code)
+{
+    if (code < 500 || ++server->errors <= server->settings->limits.errors)
+        return false;
+    end_if_421(server, limit_reply(LIMIT_errors, turn->replies));
+    return true;
+}
+
+void server_answer_limit(struct server *server, struct turn *turn, enum limit limit)
+{
+    if (!too_many_errors(server, turn, limit_code(limit)))
+        end_if_421(server, limit_reply(limit, turn->replies));
+}
+
+void server_answer(struct server *server, struct turn *turn, enum answer answer)
+{
+    if (too_many_errors(server, turn, answer_code(answer)))
+        return;
+    answer_put(answer, turn->replies);
+    end_if_421(server, answer_code(answer));
+}
+
+void server_greet(const struct server *server, struct sink *replies)
+{
+    sink_put(replies, SPAN("220 "));
+    sink_put(replies, server->settings->hostname);
+    sink_put(replies, SPAN(" ESMTP Ringpost\r\n"));
+}
+
+void server_end(struct server *server, enum limit limit, struct sink *replies)
+{
+    limit_reply(limit, replies);
+    server_close(server);
+}
+
+void server_shutdown(struct server *server, struct sink *replies)
+{
+    answer_put(ANSWER_SHUTTING_DOWN, replies);
+    server_close(server);
+}
+
+void server_refuse(enum limit limit, struct sink *replies)
+{
+    limit_reply(limit, replies);
+}
+
+/* ---- the short verbs ---- */
+
+/* A repeated greeting costs what a RSET costs: it is counted like one. */
+static bool take_helo(struct server *server, struct turn *turn, struct span arguments)
+{
+    struct span name = span_trim(arguments);
+    if (name.len == 0 || name.len > sizeof server->helo || span_find(name, ' ') < name.len) {
+        server_answer(server, turn, ANSWER_BAD_HELO);
+        return false;
+    }
+    if (server->state != STATE_START && ++server->junk > server->settings->limits.junk_commands) {
+        server_answer_limit(server, turn, LIMIT_junk_commands);
+        return false;
+    }
+    struct sink cleaned;
+    sink_init(&cleaned, server->helo, sizeof server->helo);
+    helo_clean(name, &cleaned);
+    server->helo_len = (uint8_t)cleaned.len;
+    server_forget(server);
+    server->state = STATE_READY;
+    return true;
+}
+
+static void run_helo(struct server *server, struct turn *turn, struct span arguments)
+{
+    if (!take_helo(server, turn, arguments))
+        return;
+    server->esmtp = false;
+    reply_put_line(250, true, "", server->settings->hostname, turn->replies);
+}
+
+static void put_keyword(struct sink *sink, bool last, const char *keyword, uint64_t number)
+{
+    char text[64];
+    struct sink line;
+    sink_init(&line, text, sizeof text);
+    sink_format(&line, "%s %llu", keyword, (unsigned long long)number);
+    reply_put_line(250, last, "", sink_span(&line), sink);
+}
+
+static void put_limits_keyword(struct sink *sink, const struct server_limits *limits)
+{
+    char text[96];
+    struct sink line;
+    sink_init(&line, text, sizeof text);
+    sink_format(&line, "LIMITS RCPTMAX=%llu MAILMAX=%llu", (unsigned long long)limits->recipients,
+                (unsigned long long)limits->messages_per_connection);
+    reply_put_line(250, true, "", sink_span(&line), sink);
+}
+
+static void run_ehlo(struct server *server, struct turn *turn, struct span arguments)
+{
+    static const char *const keywords[] = {"PIPELINING", "8BITMIME", "SMTPUTF8",
+                                           "CHUNKING",   "DSN",      "ENHANCEDSTATUSCODES"};
+    if (!take_helo(server, turn, arguments))
+        return;
+    server->esmtp = true;
+    reply_put_line(250, false, "", server->settings->hostname, turn->replies);
+    for (size_t i = 0; i < countof(keywords); i++)
+        reply_put_line(250, false, "", span_string(keywords[i]), turn->replies);
+    put_keyword(turn->replies, false, "SIZE", server->settings->limits.message_size);
+    put_limits_keyword(turn->replies, &server->settings->limits);
+}
+
+static void run_rset(struct server *server, struct turn *turn, struct span arguments)
+{
+    server_forget(server);
+    server_answer(server, turn, ANSWER_OK);
+}
+
+static void run_noop(struct server *server, struct turn *turn, struct span arguments)
+{
+    server_answer(server, turn, ANSWER_OK);
+}
+
+static void run_help(struct server *server, struct turn *turn, struct span arguments)
+{
+    server_answer(server, turn, ANSWER_HELP);
+}
+
+static void run_vrfy(struct server *server, struct turn *turn, struct span arguments)
+{
+    bool asked = span_trim(arguments).len > 0;
+    server_answer(server, turn, asked ? ANSWER_CANNOT_VERIFY : ANSWER_BAD_ARGUMENT);
+}
+
+static void run_quit(struct server *server, struct turn *turn, struct span arguments)
+{
+    server_answer(server, turn, ANSWER_BYE);
+    server_close(server);
+}
+
+static void run_not_implemented(struct server *server, struct turn *turn, struct span arguments)
+{
+    server_answer(server, turn, ANSWER_NOT_IMPLEMENTED);
+}
+
+/* ---- the verb table ---- */
+
+enum arguments { NO_ARGUMENTS, ARGUMENTS };
+
+struct verb {
+    struct span name;
+    run_verb *run;
+    unsigned states; /* where it is legal */
+    enum arguments arguments;
+    bool junk; /* moves no mail: counted against junk_commands */
+};
+
+/* BDAT is legal everywhere because its octets must be read before it can be refused. */
+static const struct verb verbs[] = {
+    {SPAN("MAIL"), run_mail, STATE_READY, ARGUMENTS, false},
+    {SPAN("RCPT"), run_rcpt, STATE_MAIL | STATE_RCPT, ARGUMENTS, false},
+    {SPAN("DATA"), run_data, STATE_RCPT, NO_ARGUMENTS, false},
+    {SPAN("BDAT"), run_bdat, ANY, ARGUMENTS, false},
+    {SPAN("EHLO"), run_ehlo, ANY, ARGUMENTS, false},
+    {SPAN("HELO"), run_helo, ANY, ARGUMENTS, false},
+    {SPAN("RSET"), run_rset, ANY, NO_ARGUMENTS, true},
+    {SPAN("NOOP"), run_noop, ANY, ARGUMENTS, true},
+    {SPAN("QUIT"), run_quit, ANY, NO_ARGUMENTS, false},
+    {SPAN("VRFY"), run_vrfy, ANY, ARGUMENTS, true},
+    {SPAN("HELP"), run_help, ANY, ARGUMENTS, true},
+    {SPAN("EXPN"), run_not_implemented, ANY, ARGUMENTS, true},
+    {SPAN("STARTTLS"), run_not_implemented, ANY, ARGUMENTS, true},
+    {SPAN("AUTH"), run_not_implemented, ANY, ARGUMENTS, true},
+};
+
+static const struct verb *find_verb(struct span name)
+{
+    for (size_t i = 0; i < countof(verbs); i++)
+        if (span_equals_any_case(name, verbs[i].name))
+            return &verbs[i];
+    return NULL;
+}
+
+/* What to say to a verb that may not stand here: what has to come first, or what is under way. */
+static enum answer misplaced(const struct server *server, const struct verb *verb)
+{
+    switch ((enum server_state)server->state) {
+    case STATE_START:
+        return ANSWER_NEED_HELO;
+    case STATE_READY:
+        return ANSWER_NEED_MAIL;
+    case STATE_MAIL:
+        if (verb->run == run_mail)
+            return ANSWER_NESTED_MAIL;
+        return server->rcpt_tried ? ANSWER_NO_VALID_RECIPIENTS : ANSWER_NEED_RCPT;
+    case STATE_RCPT:
+        return ANSWER_NESTED_MAIL;
+    case STATE_CHUNKS:
+        break;
+    }
+    return ANSWER_IN_CHUNKS;
+}
+
+/* A browser, or a script that lets a browser speak SMTP for it, begins like this. */
+static bool is_http(const struct server *server, struct span name)
+{
+    static const char *const methods[] = {"GET", "POST", "PUT", "HEAD", "CONNECT", "OPTIONS"};
+    for (size_t i = 0; i < countof(methods); i++)
+        if (span_equals(name, span_string(methods[i])))
+            return server->state == STATE_START;
+    return false;
+}
+
+static void run_command(struct server *server, struct turn *turn, struct span command)
+{
+    struct span name = span_first(command, span_find(command, ' '));
+    struct span arguments = span_skip(command, name.len);
+    const struct verb *verb = find_verb(name);
+    if (!verb)
+        server_answer(server, turn, is_http(server, name) ? ANSWER_NOT_HTTP : ANSWER_UNKNOWN_VERB);
+    else if (verb->junk && ++server->junk > server->settings->limits.junk_commands)
+        server_answer_limit(server, turn, LIMIT_junk_commands);
+    else if (verb->arguments == NO_ARGUMENTS && span_trim(arguments).len)
+        server_answer(server, turn, ANSWER_BAD_ARGUMENT);
+    else if (!(verb->states & server->state))
+        server_answer(server, turn, misplaced(server, verb));
+    else
+        verb->run(server, turn, arguments);
+}
+
+/* ---- command lines ---- */
+
+static bool has_control_character(struct span span)
+{
+    for (size_t i = 0; i < span.len; i++)
+        if ((unsigned char)span.data[i] < 0x20 || span.data[i] == 0x7f)
+            return true;
+    return false;
+}
+
+/* `line` ends with its LF. */
+static void run_line(struct server *server, struct turn *turn, struct span line)
+{
+    bool crlf = line.len >= 2 && line.data[line.len - 2] == '\r';
+    struct span command = span_first(line, line.len - (crlf ? 2 : 1));
+    if (!crlf || has_control_character(command))
+        server_answer(server, turn, ANSWER_BAD_LINE);
+    else
+        run_command(server, turn, command);
+}
+
+/* Adds the next octets to the incomplete line. False: there is no slot, the session is over. */
+static bool keep_part(struct server *server, struct turn *turn, struct span part)
+{
+    if (!server->line)
+        server->line = slot_take(server->settings->slots);
+    if (!server->line) {
+        server_answer(server, turn, ANSWER_NO_MEMORY_FOR_COMMAND);
+        return false;
+    }
+    memcpy(server->line + server->line_len, part.data, part.len);
+    server->line_len += (uint32_t)part.len;
+    return true;
+}
+
+static void drop_line(struct server *server)
+{
+    server->line_len = 0;
+    server->line = slot_give(server->settings->slots, server->line);
+}
+
+static enum server_want read_commands(struct server *server, struct turn *turn)
+{
+    size_t lf = span_find(*turn->input, '\n');
+    bool complete = lf < turn->input->len;
+    struct span line = span_first(*turn->input, lf + 1);
+    if (server->line_len + line.len > server->settings->limits.command_line) {
+        server->discarded = server->line_len;
+        drop_line(server);
+        server->doing = DOING_DISCARD;
+        return WANT_INPUT;
+    }
+    *turn->input = span_skip(*turn->input, line.len);
+    if (!complete || server->line_len) {
+        if (!keep_part(server, turn, line) || !complete)
+            return WANT_INPUT;
+        line = span_of(server->line, server->line_len);
+    }
+    run_line(server, turn, line);
+    drop_line(server);
+    return WANT_INPUT;
+}
+
+static enum server_want discard_line(struct server *server, struct turn *turn)
+{
+    size_t lf = span_find(*turn->input, '\n');
+    bool complete = lf < turn->input->len;
+    struct span part = span_first(*turn->input, lf + 1);
+    *turn->input = span_skip(*turn->input, part.len);
+    server->discarded += part.len;
+    if (server->discarded > DISCARD_MOST) {
+        server_answer(server, turn, ANSWER_DISCARDED_TOO_MUCH);
+    } else if (complete) {
+        server->doing = DOING_COMMANDS;
+        server_answer_limit(server, turn, LIMIT_command_line);
+    }
+    return WANT_INPUT;
+}
+
+/* ---- the loop ---- */
+
+typedef enum server_want run_step(struct server *server, struct turn *turn);
+
+static run_step *const steps[] = {
+    [DOING_COMMANDS] = read_commands, [DOING_DISCARD] = discard_line, [DOING_DATA] = read_data,
+    [DOING_CHUNK] = read_chunk,       [DOING_FINISH] = finish_chunk,
+};
+
+enum server_want server_input(struct server *server, struct span *input, struct sink *replies,
+                              uint64_t wall_ms)
+{
+    check(replies->capacity >= SERVER_REPLY_ROOM);
+    struct turn turn = {.input = input, .replies = replies, .wall_ms = wall_ms};
+    for (;;) {
+        if (server->doing == DOING_NOTHING) {
+            *input = span_skip(*input, input->len);
+            return WANT_CLOSE;
+        }
+        if (server->doing == DOING_STORE)
+            return WANT_STORE;
+        if (input->len == 0 && server->doing != DOING_FINISH)
+            return WANT_INPUT;
+        if (replies->capacity - replies->len < SERVER_REPLY_ROOM)
+            return WANT_OUTPUT;
+        if (steps[server->doing](server, &turn) == WANT_ROOM)
+            return WANT_ROOM;
+    }
+}
+
+/* ---- the message and its answer ---- */
+
+struct message *server_take_message(struct server *server)
+{
+    check(server->doing == DOING_STORE && server->message);
+    struct message *message = server->message;
+    server->stored_id = message->envelope.id;
+    server->message = NULL;
+    return message;
+}
+
+static void put_queued(const struct server *server, struct sink *replies)
+{
+    char id[ID_TEXT], text[64];
+    struct sink line;
+    id_text(server->stored_id, id);
+    sink_init(&line, text, sizeof text);
+    sink_format(&line, "Ok: queued as %s", id);
+    reply_put_line(250, true, "2.0.0", sink_span(&line), replies);
+}
+
+void server_stored(struct server *server, int result, struct sink *replies)
+{
+    if (server->doing == DOING_NOTHING)
+        return;
+    check(server->doing == DOING_STORE && !server->message);
+    if (result == 0) {
+        put_queued(server, replies);
+        server->errors = server->junk = 0;
+    } else {
+        answer_put(result == -ENOSPC || result == -ENOMEM ? ANSWER_NO_STORAGE : ANSWER_STORE_FAILED,
+                   replies);
+    }
+    server_forget(server);
+    server->doing = DOING_COMMANDS;
+}
+
+/* ---- questions ---- */
+
+enum server_phase server_phase(const struct server *server)
+{
+    switch ((enum server_doing)server->doing) {
+    case DOING_COMMANDS:
+        return server->line_len ? PHASE_COMMAND : PHASE_IDLE;
+    case DOING_DISCARD:
+        return PHASE_COMMAND;
+    case DOING_DATA:
+    case DOING_CHUNK:
+    case DOING_FINISH:
+        return PHASE_DATA;
+    case DOING_STORE:
+        return PHASE_STORE;
+    case DOING_NOTHING:
+        break;
+    }
+    return PHASE_CLOSED;
+}
+
+bool server_between_messages(const struct server *server)
+{
+    return server->doing != DOING_STORE &&
+           (server->state == STATE_START || server->state == STATE_READY);
+}
+
+void server_drain(struct server *server)
+{
+    server->draining = true;
+}
+
+struct span server_protocol(const struct server *server)
+{
+    if (!server->esmtp)
+        return SPAN("SMTP");
+    return server->utf8 ? SPAN("UTF8SMTP") : SPAN("ESMTP");
+}
+
+struct span server_helo(const struct server *server)
+{
+    return span_of(server->helo, server->helo_len);
+}

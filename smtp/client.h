@@ -50,6 +50,8 @@ enum {
     CLIENT_OUTPUT = 256 * 1024, /* bytes of one send: a slow peer still shows progress in time */
     CLIENT_TEXT = 256,      /* kept of a reply that failed the connection */
     CLIENT_NAME = 128,      /* kept of the name the peer gave itself */
+    CLIENT_PATH = 512,      /* longest address we would say; RFC 5321 has 256 */
+    CLIENT_PARAMETER = 600, /* longest ENVID or ORCPT we pass on; RFC 3461 has 100 and 500 */
     CLIENT_FLIGHTS = 2,
 };
 
@@ -89,7 +91,6 @@ struct client_result {
     void *owner;
     unsigned delivered, deferred, failed, untried; /* of the recipients it was begun with */
     bool may_duplicate; /* some were deferred although all of the body had gone out */
-    bool attempted;     /* a reply to this transaction, or its loss, was seen (not only UNTRIED) */
 };
 
 enum client_step { /* the rows of the table */
@@ -106,18 +107,24 @@ enum client_step { /* the rows of the table */
     STEP_END,
 };
 
-/* A transaction on its way through both cursors. */
+/* A transaction on its way through both cursors. Finished when all was sent and nothing is owed. */
 struct client_flight {
     struct client_transaction transaction;
     uint64_t body_len;
-    uint8_t sending, judging;         /* enum client_step */
-    unsigned send_at, judge_at, end;  /* indexes of recipients; `end`: those beyond stay untried */
+    uint8_t sending, judging;        /* enum client_step */
+    unsigned send_at, judge_at, end; /* indexes of recipients; those from `end` on stay untried */
     unsigned rcpt_sent, rcpt_judged, accepted;
-    uint32_t owed;                    /* replies to what was handed out */
-    bool open;                        /* begun, result not taken */
-    bool refused;                     /* MAIL was */
-    bool mail_accepted, go_ahead, body_out, utf8, answered, may_duplicate, attempted;
-    unsigned delivered, deferred, failed, untried;
+    uint32_t owed; /* replies to what was handed out */
+    unsigned total, delivered, deferred, failed;
+    bool chunking;      /* BDAT instead of DATA */
+    bool utf8;          /* MAIL carries SMTPUTF8 */
+    bool started;       /* its first command was handed out */
+    bool answered;      /* its MAIL was */
+    bool mail_accepted; /* so the peer holds a transaction until the end of data or RSET */
+    bool go_ahead;      /* 354 */
+    bool body_begun, body_out;
+    bool may_duplicate;
+    bool closed; /* finished and accounted for */
     struct stuffing body;
 };
 
@@ -134,12 +141,13 @@ struct client {
     uint8_t state, trouble;
     uint8_t session;      /* enum client_step: BANNER, EHLO, HELO, QUIT; END in between */
     bool session_owed;    /* its command was handed out (or it has none) */
+    bool greeted;         /* has been READY; a failure before that is the host's */
     bool extended;        /* EHLO, not HELO */
     bool proven;          /* has answered one transaction cleanly */
     bool needs_reset;     /* the peer still holds a transaction that we have given up */
     bool output_held;     /* handed out, client_sent has not come */
     bool quit_wanted;
-    uint64_t begun;       /* transactions on this connection */
+    uint64_t begun, completed; /* transactions of this connection */
     uint32_t progress;
     struct reply_summary failure; /* text in failure_text or static */
     uint16_t name_len, commands_len;

@@ -20,9 +20,8 @@ struct stuffing {
     unsigned piece; /* next to emit from */
     size_t offset;
     uint8_t mode;
-    bool line_start;  /* the last byte emitted was LF, or none was */
-    bool dot_pending; /* the dot at `offset` was emitted once already */
-    bool after_cr;    /* the last byte emitted was CR */
+    bool after_lf, after_crlf, after_cr; /* what the emitted bytes end with */
+    bool dot_doubled;                    /* the dot at `offset` has gone out once already */
     bool done;
 };
 

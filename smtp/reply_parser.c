@@ -97,7 +97,7 @@ static enum reply_event end_line(struct reply_parser *parser)
         parser->enhanced = enhanced;
     memmove(parser->line, line.data, line.len);
     parser->line_len = (uint16_t)line.len;
-    add_text(parser, line);
+    add_text(parser, reply_line(parser));
     parser->state = AT_CODE_1;
     return parser->last ? REPLY_WHOLE : REPLY_PART;
 }

@@ -498,6 +498,7 @@ bool client_take_result(struct client *client, struct client_result *ret_result)
         .failed = flight->failed,
         .untried = flight->total - flight->delivered - flight->deferred - flight->failed,
         .may_duplicate = flight->may_duplicate,
+        .attempted = flight->delivered + flight->deferred + flight->failed > 0,
     };
     client->first = (client->first + 1) % CLIENT_FLIGHTS;
     client->flight_count--;

@@ -91,6 +91,7 @@ struct client_result {
     void *owner;
     unsigned delivered, deferred, failed, untried; /* of the recipients it was begun with */
     bool may_duplicate; /* some were deferred although all of the body had gone out */
+    bool attempted;     /* some got a verdict; false: all are as untried as before */
 };
 
 enum client_step { /* the rows of the table */

@@ -33,7 +33,8 @@ enum conn_event {
     CONN_INPUT = 1 << 1,     /* unread bytes are there */
     CONN_SENT = 1 << 2,      /* the send is finished; conn_sending is false */
     CONN_EOF = 1 << 3,       /* the peer will send no more (unread input may remain) */
-    CONN_ERROR = 1 << 4,     /* conn->error: connect, receive or send failed */
+    CONN_ERROR = 1 << 4,     /* conn->error: connect, receive or send failed; after a failed send
+                              * the peer's last words may still come as input */
     CONN_TIMEOUT = 1 << 5,   /* the deadline passed */
     CONN_CLOSED = 1 << 6,    /* last event, alone: the owner may free itself */
     CONN_WOKEN = 1 << 7,     /* conn_wake: the owner asked for an advance */
@@ -44,7 +45,11 @@ enum conn_state { CONN_NONE, CONN_CONNECTING, CONN_OPEN, CONN_CLOSING, CONN_GONE
 struct conn;
 typedef void conn_advance(struct conn *conn);
 
-struct conn_send; /* iovecs of the send in flight, from the worker's pool */
+/* The send in flight, from the worker's pool. Private. */
+struct conn_send {
+    struct msghdr message; /* what is still to send of `iov` */
+    struct iovec iov[CONN_IOV];
+};
 
 struct conn {
     struct loop *loop;
@@ -56,10 +61,14 @@ struct conn {
     int error; /* positive errno */
     uint8_t state;
     uint8_t events;
-    uint8_t group;                         /* enum io_group */
-    bool eof, paused, full, shut, aborted; /* full: CONN_LENT was reached */
+    uint8_t group; /* enum io_group */
+    bool eof, paused;
+    bool ended;         /* nothing more will be received */
+    bool full;          /* CONN_LENT was reached */
+    bool shut, aborted; /* how far closing is */
     uint16_t lent_first, lent_last, lent_count;
     uint32_t lent_at; /* consumed of the first */
+    uint32_t drained;
     uint64_t bytes_in, bytes_out;
     struct address peer;
 };

@@ -48,4 +48,6 @@ MUST_USE int listener_init(struct listener *listener, struct loop *loop,
                            const struct address *address, struct admission *admission,
                            listen_on_connection *on_connection, void *context);
 void listener_start(struct listener *listener);
+/* Cancels, closes, then calls `on_stopped` from dispatch. Connections that the kernel had accepted and
+ * nobody was told of are closed. Idempotent. */
 void listener_stop(struct listener *listener);

@@ -2,8 +2,8 @@
  * last of its year and a month's first day is a linear function of the month. */
 #include "core/date.h"
 
-#define MS_PER_DAY  UINT64_C(86400000)
-#define LAST_MS     UINT64_C(253402300799999) /* 9999-12-31T23:59:59.999Z */
+#define MS_PER_DAY UINT64_C(86400000)
+#define LAST_MS    UINT64_C(253402300799999) /* 9999-12-31T23:59:59.999Z */
 
 struct civil {
     unsigned year, month, day; /* month 1..12 */

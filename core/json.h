@@ -1,8 +1,8 @@
 /* json: writing strings, and reading objects that we wrote ourselves (RFC 8259). Pure.
  *
  * The reader walks one object member by member and hands out each value as the text it is; what is
- * nested is read by another walk, which is also when its commas are looked at: passing over it checks
- * only strings and brackets. It takes any bytes; nesting is bounded. */
+ * nested is read by another walk, which is also when its commas are looked at: passing over it
+ * checks only strings and brackets. It takes any bytes; nesting is bounded. */
 #pragma once
 
 #include "core/sink.h"
@@ -16,7 +16,7 @@ void json_put_string(struct sink *sink, struct span text, size_t max);
 
 struct json_walk {
     struct span rest;
-    bool bad;  /* malformed */
+    bool bad; /* malformed */
     bool inside;
 };
 

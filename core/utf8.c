@@ -12,7 +12,11 @@ size_t utf8_sequence(struct span span)
         return 0;
     if (byte[0] < 0x80)
         return 1;
-    size_t len = byte[0] < 0xc2 ? 0 : byte[0] < 0xe0 ? 2 : byte[0] < 0xf0 ? 3 : byte[0] < 0xf5 ? 4 : 0;
+    size_t len = byte[0] < 0xc2   ? 0
+                 : byte[0] < 0xe0 ? 2
+                 : byte[0] < 0xf0 ? 3
+                 : byte[0] < 0xf5 ? 4
+                                  : 0;
     if (len == 0 || span.len < len)
         return 0;
     for (size_t i = 1; i < len; i++)

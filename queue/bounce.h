@@ -22,12 +22,12 @@ struct bounce {
     uint64_t wall_ms;
     const struct envelope *envelope; /* of the original */
     const struct row_state *state;
-    const struct verdict *verdicts;  /* per recipient; those that this report is not about are skipped */
-    struct span remote_mta;          /* "mx.example (192.0.2.1)" or a name; empty: none was reached */
-    const struct span *original;     /* pieces of the original message from its start; may be empty */
+    const struct verdict *verdicts; /* per recipient; others than this report's are skipped */
+    struct span remote_mta;      /* "mx.example (192.0.2.1)" or a name; empty: none was reached */
+    const struct span *original; /* pieces of the original message from its start; may be empty */
     unsigned original_pieces;
-    bool original_whole;             /* the pieces are all of it (else: a beginning, for its headers) */
-    uint64_t retry_until_ms;         /* delay: until when it is tried */
+    bool original_whole;     /* the pieces are all of it (else: a beginning, for its headers) */
+    uint64_t retry_until_ms; /* delay: until when it is tried */
 };
 
 /* Whether recipient `index` belongs into a report of this kind (outcome, NOTIFY, reverse-path). */

@@ -311,7 +311,8 @@ static bool read_type(struct span value, struct event_summary *summary)
 
 static bool read_id(struct span value, uint64_t *ret_id)
 {
-    return value.len == ID_TEXT - 1 + 2 && id_parse(span_first(span_skip(value, 1), ID_TEXT - 1), ret_id);
+    return value.len == ID_TEXT - 1 + 2 &&
+           id_parse(span_first(span_skip(value, 1), ID_TEXT - 1), ret_id);
 }
 
 static bool read_number(struct span value, uint64_t max, uint64_t *ret_number)

@@ -43,17 +43,17 @@ struct event {
     const struct recipient *recipient; /* the first that this is about; NULL: all the envelope's */
     unsigned recipient_count;          /* with `recipient`: how many follow each other; 0 means 1 */
     struct span queue;
-    const struct attempt *attempt;   /* NULL for receptions */
+    const struct attempt *attempt;     /* NULL for receptions */
     const struct reply_summary *reply; /* NULL: 250, no text */
-    struct address peer;             /* reception: the injector */
+    struct address peer;               /* reception: the injector */
     struct span peer_name;
-    uint64_t wall_ms;                /* when it happened */
+    uint64_t wall_ms; /* when it happened */
     uint32_t attempts;
-    uint64_t row_due_ms;             /* due time in the row's key; 0: left out */
-    uint64_t next_due_ms;            /* deferred: when it is tried again; 0: left out */
-    uint64_t dsn_id;                 /* the report that follows; 0: none */
-    struct span node;                /* node id */
-    struct span reception_protocol;  /* "ESMTP"; "DSN" for reports of ours; empty: null */
+    uint64_t row_due_ms;            /* due time in the row's key; 0: left out */
+    uint64_t next_due_ms;           /* deferred: when it is tried again; 0: left out */
+    uint64_t dsn_id;                /* the report that follows; 0: none */
+    struct span node;               /* node id */
+    struct span reception_protocol; /* "ESMTP"; "DSN" for reports of ours; empty: null */
 };
 
 /* The sink is `full` if its capacity is below EVENT_LINE_MAX and did not do. */
@@ -63,7 +63,8 @@ void event_write(const struct event *event, struct sink *sink);
 struct span event_type_name(enum event_type type);
 
 /* What recovery needs of a line: enough to find the row, to settle it, and to make the report that
- * the crash prevented. Spans are unescaped into `scratch` (as long as the line is enough) or empty. */
+ * the crash prevented. Spans are unescaped into `scratch` (as long as the line is enough) or empty.
+ */
 struct event_summary {
     enum event_type type;
     uint64_t id;

@@ -3,14 +3,16 @@
  * waited long enough.
  *
  * Failure modes.
- * - Open fails (no descriptors, disk full): what the flush held is lost; the next flush tries again.
+ * - Open fails (no descriptors, disk full): what the flush held is lost; the next flush tries
+ * again.
  * - Write fails or is short for good: the file may end in a torn frame. It is closed and left as it
  *   is, readers take that for a torn tail. A file in which nothing was ever synced is used again
  *   from its beginning instead, so that a full disk does not grow a file per second.
  * - Sync fails: the kernel may have dropped the pages; they are not written again (it would report
  *   success for nothing). Lost, counted, next file.
  * - The disk hangs: at the deadline, and each time it passes again, the waiting ops get -ETIMEDOUT;
- *   the buffer stays with the kernel, the other one fills, then frames are lost until it answers. */
+ *   the buffer stays with the kernel, the other one fills, then frames are lost until it answers.
+ */
 #include "queue/journal.h"
 
 #include <errno.h>
@@ -54,8 +56,8 @@ struct journal {
     bool must_rest;        /* the last flush failed */
 
     int directory_fd, fd;
-    uint64_t offset;  /* end of what was synced in `fd` */
-    size_t written;   /* of `flushing` */
+    uint64_t offset; /* end of what was synced in `fd` */
+    size_t written;  /* of `flushing` */
 
     struct op *closed; /* journal_close was called */
     int close_result;
@@ -85,8 +87,8 @@ static void finish_waiting(struct journal *journal, struct buffer *buffer, int r
 
 static void on_deadline(struct op *op)
 {
-    struct journal *journal = container_of(container_of(op, struct timer, op), struct journal,
-                                           deadline);
+    struct journal *journal =
+        container_of(container_of(op, struct timer, op), struct journal, deadline);
     journal->usage.errors++;
     finish_waiting(journal, journal->flushing, -ETIMEDOUT);
     finish_waiting(journal, journal->filling, -ETIMEDOUT);
@@ -119,7 +121,8 @@ int journal_open(const struct journal_options *options, struct loop *loop,
     if (!journal)
         return -ENOMEM;
     size_t capacity = options->buffer_bytes ? options->buffer_bytes : JOURNAL_BUFFER_BYTES;
-    if (buffer_init(&journal->buffers[0], capacity) || buffer_init(&journal->buffers[1], capacity)) {
+    if (buffer_init(&journal->buffers[0], capacity) ||
+        buffer_init(&journal->buffers[1], capacity)) {
         free(journal->buffers[0].frames.data);
         free(journal);
         return -ENOMEM;
@@ -216,9 +219,9 @@ static void start_open_directory(struct journal *journal)
  * would have been used up. */
 static void start_open(struct journal *journal)
 {
-    int len = snprintf(journal->path, sizeof journal->path, "%s/w%u-%016llx.log",
-                       journal->directory, journal->worker,
-                       (unsigned long long)journal->flushing->first_sequence);
+    int len =
+        snprintf(journal->path, sizeof journal->path, "%s/w%u-%016llx.log", journal->directory,
+                 journal->worker, (unsigned long long)journal->flushing->first_sequence);
     if (len < 0 || (size_t)len >= sizeof journal->path)
         journal->path[0] = '\0'; /* the open says ENOENT */
     journal->step = OPENING;

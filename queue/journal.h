@@ -10,7 +10,9 @@
  * op given to journal_append is done when its frame is on disk, and only then may the row's delete
  * be submitted.
  *
- *     RESTING --due or half full--> [OPENING, SYNCING_DIRECTORY] --> WRITING --> SYNCING --> RESTING
+ *     RESTING --due or half full--> [OPENING, SYNCING_DIRECTORY] --> WRITING --> SYNCING
+ *        ^                                                                            |
+ *        +----------------------------------------------------------------------------+
  *
  * One buffer is being written while the other fills. A file is
  * `<directory>/w<worker>-<first sequence, 16 hex>.log`; a new one is begun with the first frame
@@ -78,14 +80,14 @@ struct journal_scan {
     uint64_t next_sequence; /* 0: none seen */
     uint64_t frames, gaps, damaged, stale;
     bool resync;  /* looking for the next frame after bytes that are none */
-    bool suspect; /* bytes were passed over: damage if a frame follows in this file, else its tail */
+    bool suspect; /* bytes were passed over: damage if a frame follows, else the file's tail */
 };
 typedef void journal_on_line(void *context, struct span line);
 
 /* Takes the whole frames at the front of `bytes` and returns how many bytes it is done with. Call
- * again with the rest and more behind it; `end` says that no more follows in this file. Set `resync`
- * for a file that is entered in the middle. Lines with a sequence already passed (left from a failed
- * write) are counted as stale and not reported. */
+ * again with the rest and more behind it; `end` says that no more follows in this file. Set
+ * `resync` for a file that is entered in the middle. Lines with a sequence already passed (left
+ * from a failed write) are counted as stale and not reported. */
 size_t journal_scan_bytes(struct journal_scan *scan, struct span bytes, bool end,
                           journal_on_line *on_line, void *context);
 
@@ -99,8 +101,8 @@ struct journal_tail {
 };
 
 /* Reads the newest files of every worker found in `directory`, at least the last `tail_bytes` of
- * each worker (UINT64_MAX: all), oldest first, and calls `on_line` for each line. 0, or the negative
- * errno of reading; a directory that does not exist is an empty one. */
+ * each worker (UINT64_MAX: all), oldest first, and calls `on_line` for each line. 0, or the
+ * negative errno of reading; a directory that does not exist is an empty one. */
 MUST_USE int journal_recover(const char *directory, uint64_t tail_bytes, journal_on_line *on_line,
                              void *context, struct journal_tail *ret_tail);
 

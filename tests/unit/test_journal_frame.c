@@ -317,8 +317,7 @@ static void test_prune_spares_the_newest(void **state)
     assert_true(have_file(0, 3) && have_file(1, 1));
 }
 
-#define WITH_DIRECTORY(test)                                                                       \
-    cmocka_unit_test_setup_teardown(test, make_directory, remove_directory)
+#define WITH_DIRECTORY(test) cmocka_unit_test_setup_teardown(test, make_directory, remove_directory)
 
 int main(void)
 {

@@ -16,7 +16,7 @@ static void test_utf8(void **state)
         {SPAN("a"), 1},
         {SPAN("\x7f"), 1},
         {SPAN("\x80"), 0},
-        {SPAN("\xc0\x80"), 0},     /* overlong NUL */
+        {SPAN("\xc0\x80"), 0}, /* overlong NUL */
         {SPAN("\xc1\xbf"), 0},
         {SPAN("\xc2\x80"), 2},
         {SPAN("\xc2"), 0},
@@ -59,7 +59,11 @@ static void test_write_string(void **state)
         {SPAN("\xc3\xbc"), 9, SPAN("\"\xc3\xbc\"")},
         {SPAN("\xc3\xbc"), 1, SPAN("\"\"")},
         {SPAN("\xc2\x9b"), 9, SPAN("\"\\u009b\"")}, /* CSI */
-        {SPAN("\xff" "a\xc3"), 9, SPAN("\"\xef\xbf\xbd" "a\xef\xbf\xbd\"")},
+        {SPAN("\xff"
+              "a\xc3"),
+         9,
+         SPAN("\"\xef\xbf\xbd"
+              "a\xef\xbf\xbd\"")},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char text[64];
@@ -106,8 +110,8 @@ static void test_read_string(void **state)
 
 static void test_walk(void **state)
 {
-    struct json_walk walk = json_walk_over(
-        SPAN(" { \"a\" : 1 , \"b\":[{\"c\":\"}\"},[]],\"d\":{},\"e\":null } "));
+    struct json_walk walk =
+        json_walk_over(SPAN(" { \"a\" : 1 , \"b\":[{\"c\":\"}\"},[]],\"d\":{},\"e\":null } "));
     static const struct span expected[][2] = {
         {SPAN("a"), SPAN("1")},
         {SPAN("b"), SPAN("[{\"c\":\"}\"},[]]")},
@@ -128,11 +132,20 @@ static void test_walk(void **state)
 static void test_walk_refuses(void **state)
 {
     static const struct span cases[] = {
-        SPAN(""),           SPAN("[]"),           SPAN("{"),
-        SPAN("{\"a\"}"),    SPAN("{\"a\":}"),     SPAN("{\"a\":1"),
-        SPAN("{\"a\":1}x"), SPAN("{\"a\":[1}}"),  SPAN("{\"a\":1 \"b\":2}"),
-        SPAN("{a:1}"),      SPAN("{\"a\":\"b}"),  SPAN("{\"a\":[}"),
-        SPAN("{,\"a\":1}"), SPAN("{\"a\":1,}"),
+        SPAN(""),
+        SPAN("[]"),
+        SPAN("{"),
+        SPAN("{\"a\"}"),
+        SPAN("{\"a\":}"),
+        SPAN("{\"a\":1"),
+        SPAN("{\"a\":1}x"),
+        SPAN("{\"a\":[1}}"),
+        SPAN("{\"a\":1 \"b\":2}"),
+        SPAN("{a:1}"),
+        SPAN("{\"a\":\"b}"),
+        SPAN("{\"a\":[}"),
+        SPAN("{,\"a\":1}"),
+        SPAN("{\"a\":1,}"),
         SPAN("{\"a\":[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]}"),
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -147,8 +160,8 @@ static void test_walk_refuses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_utf8),        cmocka_unit_test(test_write_string),
-        cmocka_unit_test(test_read_string), cmocka_unit_test(test_walk),
+        cmocka_unit_test(test_utf8),         cmocka_unit_test(test_write_string),
+        cmocka_unit_test(test_read_string),  cmocka_unit_test(test_walk),
         cmocka_unit_test(test_walk_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

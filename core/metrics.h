@@ -6,9 +6,9 @@
  *
  *     METRIC(kind, NAME, "ringpost_name_total", "help: what it means and what to do about it")
  *     kind: COUNTER, GAUGE (summed over the workers)
- * Labels are written in the name where a family has several members: "ringpost_x_total{reason=\"y\"}"
- * (members of a family stand next to each other). HISTOGRAM(NAME, "ringpost_x_seconds", "help")
- * has fixed buckets from 100 us to 1,000 s, three per decade. */
+ * Labels are written in the name where a family has several members:
+ * "ringpost_x_total{reason=\"y\"}" (members of a family stand next to each other). HISTOGRAM(NAME,
+ * "ringpost_x_seconds", "help") has fixed buckets from 100 us to 1,000 s, three per decade. */
 #pragma once
 
 #include "core/sink.h"
@@ -16,7 +16,7 @@
 #include <stdatomic.h>
 
 enum metric {
-#define METRIC(kind, name, text, help)  METRIC_##name,
+#define METRIC(kind, name, text, help) METRIC_##name,
 #define HISTOGRAM(name, text, help)
 #include "core/metric.def"
 #undef METRIC
@@ -54,7 +54,9 @@ static inline void metric_set(struct metrics *metrics, enum metric metric, uint6
     atomic_store_explicit(&metrics->values[metric], value, memory_order_relaxed);
 }
 
+/* Counts one duration. */
 void metric_observe(struct metrics *metrics, enum histogram histogram, uint64_t ns);
 
-/* Sums `count` sets and writes the whole exposition. */
+/* Sums `count` sets and writes the whole exposition (about 150 bytes a metric, 1.2 KB a histogram).
+ */
 void metrics_write(struct metrics *const *sets, unsigned count, struct sink *sink);

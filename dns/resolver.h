@@ -6,8 +6,9 @@
  * answers from the call that asks.
  *
  * A query that ends without a usable answer ends with a negative errno, and all of them are
- * temporary: -ETIMEDOUT, -ECONNREFUSED (no server could be reached), -EREMOTEIO (SERVFAIL, REFUSED
- * and the like), -EBADMSG, -EPROTO, -EMSGSIZE (of answer_decode), -ENOMEM, -EIO. */
+ * temporary: -ETIMEDOUT, -ECONNREFUSED (no server could be reached, or all of them said SERVFAIL,
+ * REFUSED or NOTIMP), -EREMOTEIO (another rcode), -EBADMSG, -EPROTO, -EMSGSIZE (answer_decode's),
+ * -ENOMEM, -EIO. */
 #pragma once
 
 #include "core/loop.h"
@@ -36,7 +37,7 @@ MUST_USE int resolver_new(struct loop *loop, const struct resolver_options *opti
 /* `query->op` is idle with its `done` set; name and type are filled in. Stays until done. */
 void resolver_ask(struct resolver *resolver, struct resolver_query *query);
 
-/* At once: the query is idle, `done` does not run. */
+/* At once: the query is idle, `done` does not run, an answer that was ready is freed. */
 void resolver_cancel(struct resolver *resolver, struct resolver_query *query);
 
 /* No query may be open. `stopped` becomes ready when nothing of it is in flight any more; then

@@ -4,7 +4,7 @@
  * the '>' that read_path insists on, so there is one way out for everything that is not a path. */
 #include "smtp/mailbox.h"
 
-#include "smtp/utf8.h"
+#include "core/utf8.h"
 
 #include <arpa/inet.h>
 #include <idn2.h>
@@ -34,6 +34,14 @@ static bool take(struct span *at, char c)
         return false;
     *at = span_skip(*at, 1);
     return true;
+}
+
+bool utf8_clean(struct span text)
+{
+    for (size_t i = 1; i < text.len; i++)
+        if ((unsigned char)text.data[i - 1] == 0xc2 && (unsigned char)text.data[i] < 0xa0)
+            return false;
+    return utf8_valid(text);
 }
 
 /* ---- domains and literals ---- */
@@ -107,7 +115,7 @@ bool domain_normalise(struct span domain, struct sink *sink)
     if (domain.len == 0 || domain.len > MAILBOX_DOMAIN)
         return false;
     bool good =
-        span_is_ascii(domain) ? put_ascii_domain(domain, sink) : put_unicode_domain(domain, sink);
+        utf8_is_ascii(domain) ? put_ascii_domain(domain, sink) : put_unicode_domain(domain, sink);
     return good && !sink->full && sink->len - start <= MAILBOX_DOMAIN;
 }
 
@@ -274,7 +282,7 @@ bool mailbox_read_path(struct span *input, enum mailbox_kind kind, struct mailbo
     size_t len = input->len - at.len;
     if (len > MAILBOX_PATH)
         return false;
-    ret_mailbox->utf8 = !span_is_ascii(span_first(*input, len));
+    ret_mailbox->utf8 = !utf8_is_ascii(span_first(*input, len));
     *input = at;
     return true;
 }
@@ -283,6 +291,6 @@ bool mailbox_parse(struct span text, struct mailbox *ret_mailbox)
 {
     ret_mailbox->local = ret_mailbox->domain = ret_mailbox->address = (struct span){0};
     ret_mailbox->literal = false;
-    ret_mailbox->utf8 = !span_is_ascii(text);
+    ret_mailbox->utf8 = !utf8_is_ascii(text);
     return text.len <= MAILBOX_PATH - 2 && copy_mailbox(&text, false, ret_mailbox) && text.len == 0;
 }

@@ -43,6 +43,9 @@ bool mailbox_parse(struct span text, struct mailbox *ret_mailbox);
 /* A domain name (not a literal) in lower-case A-labels, written to `sink`. */
 bool domain_normalise(struct span domain, struct sink *sink);
 
+/* Well-formed UTF-8 without C1 control characters (U+0080 to U+009F). Empty is. */
+bool utf8_clean(struct span text);
+
 /* The null path. */
 static inline bool mailbox_null(const struct mailbox *mailbox)
 {

@@ -2,7 +2,7 @@
 #include "smtp/parameters.h"
 
 #include "core/check.h"
-#include "smtp/utf8.h"
+#include "smtp/mailbox.h"
 
 typedef bool read_value(struct span value, void *parameters);
 

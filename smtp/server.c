@@ -398,7 +398,7 @@ enum server_want server_input(struct server *server, struct span *input, struct 
         }
         if (server->doing == DOING_STORE)
             return WANT_STORE;
-        if (input->len == 0 && server->doing != DOING_FINISH)
+        if (input->len == 0 && !server_goes_on(server))
             return WANT_INPUT;
         if (replies->capacity - replies->len < SERVER_REPLY_ROOM)
             return WANT_OUTPUT;
@@ -445,6 +445,11 @@ void server_stored(struct server *server, int result, struct sink *replies)
 }
 
 /* ---- questions ---- */
+
+bool server_goes_on(const struct server *server)
+{
+    return server->doing == DOING_FINISH;
+}
 
 enum server_phase server_phase(const struct server *server)
 {

@@ -114,6 +114,10 @@ void server_greet(const struct server *server, struct sink *replies);
 enum server_want server_input(struct server *server, struct span *input, struct sink *replies,
                               uint64_t wall_ms);
 
+/* True: server_input has something to do even without input (the end of a BDAT chunk for which
+ * there was no room). Call it again when the room or the output is there. */
+bool server_goes_on(const struct server *server);
+
 /* After WANT_STORE: the message for share_accept; from then on it is not the server's any more. */
 struct message *server_take_message(struct server *server);
 

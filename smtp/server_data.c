@@ -280,9 +280,10 @@ enum server_want read_chunk(struct server *server, struct turn *turn)
     *turn->input = span_skip(*turn->input, consumed);
     server->chunk_left -= consumed;
     server->data_octets += consumed;
-    if (server->chunk_left == 0)
-        server->doing = DOING_FINISH;
-    return progress == BODY_PIECE ? WANT_ROOM : WANT_INPUT;
+    if (server->chunk_left)
+        return progress == BODY_PIECE ? WANT_ROOM : WANT_INPUT;
+    server->doing = DOING_FINISH;
+    return finish_chunk(server, turn);
 }
 
 static enum body_progress finish_body(struct body *body, struct span *input, struct span *ret_piece)

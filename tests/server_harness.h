@@ -1,0 +1,304 @@
+/* server_harness: a whole SMTP session without a socket: input in any cuts, all replies and all
+ * stored messages as text. For one source file per program: it defines the queue's message
+ * functions, which the linker then does not take from the library.
+ *
+ * The mail system it plays: mx.example takes mail for here.example, whose only mailboxes are `user`
+ * and `later` (which cannot be decided now); everything else needs `relay`. */
+#pragma once
+
+#include "core/check.h"
+#include "smtp/received.h"
+#include "smtp/server.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { TEXT_MOST = 4 * 1024 * 1024, HARNESS_WALL_MS = 1000 };
+
+struct share {
+    struct chunk_pool pool;
+    uint64_t next_id;
+    int refusal;         /* of share_refusal, and then of message_new */
+    unsigned room_every; /* each n-th append finds no room, once */
+    unsigned appends;
+    bool room_was_denied;
+    int append_error; /* after `append_most` octets of a message */
+    size_t append_most;
+    unsigned alive; /* messages not given back yet */
+};
+
+struct harness {
+    struct server_settings settings;
+    struct share share;
+    struct slots slots;
+    struct address peer;
+    struct op room;
+    bool relay;
+    int store_result;
+    size_t reply_room;           /* size of the sink */
+    struct sink replies, stored; /* everything, as text */
+    bool closed;
+};
+
+/* ---- the queue's side ---- */
+
+struct message *message_new(struct share *share)
+{
+    struct message *message = share->refusal ? NULL : calloc(1, sizeof *message);
+    if (!message)
+        return NULL;
+    message->share = share;
+    arena_init(&message->arena, &share->pool, SIZE_MAX);
+    message->envelope.id = share->next_id++;
+    share->alive++;
+    return message;
+}
+
+void message_abandon(struct message *message)
+{
+    message->share->alive--;
+    free(message->envelope.recipients);
+    arena_fini(&message->arena);
+    free(message);
+}
+
+bool message_add_recipient(struct message *message, const struct recipient *recipient)
+{
+    struct envelope *envelope = &message->envelope;
+    size_t size = (envelope->recipient_count + 1) * sizeof *recipient;
+    struct recipient *recipients = realloc(envelope->recipients, size);
+    check(recipients);
+    envelope->recipients = recipients;
+    struct recipient *added = &recipients[envelope->recipient_count++];
+    *added = *recipient;
+    return arena_copy(&message->arena, recipient->address, &added->address) &&
+           arena_copy(&message->arena, recipient->original, &added->original);
+}
+
+int message_append(struct message *message, struct span bytes, struct op *room)
+{
+    struct share *share = message->share;
+    check(bytes.len > 0);
+    if (share->room_every && !share->room_was_denied && ++share->appends % share->room_every == 0) {
+        share->room_was_denied = true;
+        return -EAGAIN;
+    }
+    share->room_was_denied = false;
+    if (share->append_error && message->body.len + bytes.len > share->append_most)
+        return share->append_error;
+    return text_append(&message->body, &message->arena, bytes) ? 0 : -ENOMEM;
+}
+
+int share_refusal(const struct share *share)
+{
+    return share->refusal;
+}
+
+/* ---- a stored message as text ---- */
+
+/* Readable, and one line a line: "\r\n" ends a line, other odd octets are escaped. */
+static void put_escaped(struct sink *sink, struct span text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char c = (unsigned char)text.data[i];
+        if (c == '\\')
+            sink_put(sink, SPAN("\\\\"));
+        else if (c >= 0x20 && c < 0x7f)
+            sink_byte(sink, (char)c);
+        else
+            sink_format(sink, "\\x%02x", c);
+    }
+}
+
+static void put_recipient(struct sink *sink, const struct recipient *recipient)
+{
+    sink_put(sink, SPAN(" <"));
+    put_escaped(sink, recipient->address);
+    sink_byte(sink, '>');
+    if (recipient->notify)
+        sink_format(sink, " notify=%u", recipient->notify);
+    if (recipient->original.len) {
+        sink_put(sink, SPAN(" orcpt="));
+        put_escaped(sink, recipient->original);
+    }
+}
+
+static void put_named(struct sink *sink, const char *name, struct span value)
+{
+    if (value.len)
+        sink_format(sink, " %s=%.*s", name, SPAN_FORMAT(value));
+}
+
+static void put_envelope(struct sink *sink, const struct envelope *envelope, bool separated)
+{
+    static const struct {
+        uint8_t flag;
+        const char *name;
+    } flags[] = {
+        {ENVELOPE_8BIT, " 8bitmime"},
+        {ENVELOPE_UTF8, " smtputf8"},
+        {ENVELOPE_HEADER_HAS_8BIT, " header-has-8bit"},
+        {ENVELOPE_BODY_HAS_8BIT, " body-has-8bit"},
+    };
+    sink_put(sink, SPAN("M: <"));
+    put_escaped(sink, envelope->reverse_path);
+    sink_put(sink, SPAN("> to"));
+    for (unsigned i = 0; i < envelope->recipient_count; i++)
+        put_recipient(sink, &envelope->recipients[i]);
+    if (envelope->ret)
+        sink_put(sink, envelope->ret == RET_FULL ? SPAN(" ret=full") : SPAN(" ret=hdrs"));
+    put_named(sink, "envid", envelope->envid);
+    put_named(sink, "tenant", envelope->tenant);
+    put_named(sink, "campaign", envelope->campaign);
+    for (size_t i = 0; i < countof(flags); i++)
+        if (envelope->flags & flags[i].flag)
+            sink_put(sink, span_string(flags[i].name));
+    if (separated)
+        sink_put(sink, SPAN(" blank-line-added"));
+    sink_byte(sink, '\n');
+}
+
+static void put_body(struct sink *sink, struct span body)
+{
+    while (body.len) {
+        size_t line_len = 0;
+        while (line_len < body.len && memcmp(body.data + line_len, "\r\n", 2) != 0)
+            line_len++;
+        sink_put(sink, SPAN("B: "));
+        put_escaped(sink, span_first(body, line_len));
+        sink_byte(sink, '\n');
+        body = span_skip(body, line_len + 2);
+    }
+}
+
+static void record_message(struct harness *harness, const struct message *message)
+{
+    char head[RECEIVED_TEXT + 8];
+    size_t head_len = text_copy(&message->head, 0, head, sizeof head);
+    struct span end = span_skip(span_of(head, head_len), head_len - 4);
+    check(message->head.len == head_len && memcmp(head, "Received: from ", 15) == 0);
+    check(message->envelope.size == message->head.len + message->body.len);
+    size_t body_len = message->body.len;
+    char *body = malloc(body_len + 1);
+    check(body && text_copy(&message->body, 0, body, body_len) == body_len);
+    check(body_len == 0 || (body_len >= 2 && memcmp(body + body_len - 2, "\r\n", 2) == 0));
+    put_envelope(&harness->stored, &message->envelope, span_equals(end, SPAN("\r\n\r\n")));
+    put_body(&harness->stored, span_of(body, body_len));
+    free(body);
+}
+
+/* ---- the session ---- */
+
+static enum relay_verdict harness_relay(void *context, const struct mailbox *recipient)
+{
+    const struct harness *harness = context;
+    bool ours = span_equals(recipient->domain, SPAN("here.example"));
+    if (ours && span_equals(recipient->local, SPAN("later")))
+        return RELAY_LATER;
+    if (ours)
+        return span_equals(recipient->local, SPAN("user")) ? RELAY_ACCEPT : RELAY_NO_MAILBOX;
+    return harness->relay ? RELAY_ACCEPT : RELAY_DENIED;
+}
+
+static void harness_room(struct op *op)
+{
+}
+
+static void harness_init(struct harness *harness)
+{
+    *harness = (struct harness){
+        .relay = true,
+        .reply_room = 2 * SERVER_REPLY_ROOM,
+        .settings =
+            {
+                .hostname = SPAN("mx.example"),
+                .limits = {.message_size = 1000000,
+                           .header_size = 4096,
+                           .received_headers = 100,
+                           .line = 1000,
+                           .recipients = 100,
+                           .messages_per_connection = 100,
+                           .errors = 1000,
+                           .junk_commands = 1000,
+                           .command_line = 2048},
+                .may_relay = harness_relay,
+            },
+    };
+    harness->peer.v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr = {htonl(0xc0000207)}};
+    op_init(&harness->room, harness_room);
+    char *memory = malloc(2 * (size_t)TEXT_MOST);
+    check(memory);
+    sink_init(&harness->replies, memory, TEXT_MOST);
+    sink_init(&harness->stored, memory + TEXT_MOST, TEXT_MOST);
+}
+
+static void harness_fini(struct harness *harness)
+{
+    free(harness->replies.data);
+}
+
+static void harness_store(struct harness *harness, struct server *server, struct sink *sink)
+{
+    struct message *message = server_take_message(server);
+    if (harness->store_result == 0)
+        record_message(harness, message);
+    message_abandon(message);
+    server_stored(server, harness->store_result, sink);
+}
+
+/* Gives the session one receive's worth of input. The input is copied to memory of exactly its
+ * size, so that a read beyond it is seen, and is gone afterwards. */
+static void harness_feed(struct harness *harness, struct server *server, struct span input)
+{
+    char *copy = malloc(input.len ? input.len : 1);
+    char *room = malloc(harness->reply_room);
+    check(copy && room);
+    if (input.len)
+        memcpy(copy, input.data, input.len);
+    struct span rest = span_of(copy, input.len);
+    struct sink sink;
+    sink_init(&sink, room, harness->reply_room);
+    for (;;) {
+        enum server_want want = server_input(server, &rest, &sink, HARNESS_WALL_MS);
+        if (want == WANT_STORE && sink.capacity - sink.len >= SERVER_REPLY_ROOM) {
+            harness_store(harness, server, &sink);
+            continue;
+        }
+        check(!sink.full);
+        sink_put(&harness->replies, sink_span(&sink));
+        sink.len = 0;
+        if (want == WANT_INPUT || want == WANT_CLOSE) {
+            check(rest.len == 0);
+            harness->closed = want == WANT_CLOSE;
+            break;
+        }
+    }
+    free(room);
+    free(copy);
+}
+
+/* Begins a session: forgets what earlier ones said. */
+static void harness_begin(struct harness *harness, struct server *server)
+{
+    harness->replies.len = harness->stored.len = 0;
+    harness->closed = false;
+    harness->share.next_id = 1;
+    harness->share.appends = 0;
+    harness->share.room_was_denied = false;
+    chunk_pool_init(&harness->share.pool, SIZE_MAX, 1 << 20);
+    slots_init(&harness->slots, server_slot_size(&harness->settings.limits), 8, 4);
+    harness->settings.share = &harness->share;
+    harness->settings.slots = &harness->slots;
+    server_init(server, &harness->settings, &harness->peer, harness, &harness->room);
+}
+
+/* Ends it; everything borrowed must have come back. */
+static void harness_end(struct harness *harness, struct server *server)
+{
+    server_fini(server);
+    check(harness->share.alive == 0);
+    check(!harness->replies.full && !harness->stored.full);
+    slots_fini(&harness->slots);
+    chunk_pool_fini(&harness->share.pool);
+}

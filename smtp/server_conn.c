@@ -159,10 +159,17 @@ static void give_up_storing(struct session *session)
     if (!share_withdraw(ingress_of(session)->share, session->storing, &session->stored))
         return; /* it is durable by now, the answer comes with this turn */
     session->storing = NULL;
-    if (open_replies(session))
-        server_stored(&session->server, -ETIMEDOUT, &session->replies);
-    else
-        session->closing = true;
+    session->stored.result = -ETIMEDOUT;
+    session->stored_done = true;
+}
+
+/* Not while a send is in flight: what is added to its sink then would never leave. */
+static void answer_stored(struct session *session)
+{
+    if (!session->stored_done || conn_sending(&session->conn) || !open_replies(session))
+        return;
+    session->stored_done = false;
+    server_stored(&session->server, session->stored.result, &session->replies);
 }
 
 static void on_room(struct op *op)
@@ -245,7 +252,7 @@ static void on_deadline(struct session *session)
 static bool feed(struct session *session, size_t *budget)
 {
     struct span input = conn_input(&session->conn);
-    if (input.len == 0)
+    if (input.len == 0 && !server_goes_on(&session->server))
         return false;
     if (!open_replies(session)) {
         conn_abort(&session->conn);
@@ -295,7 +302,8 @@ static void finish_drain(struct session *session)
     struct ingress *ingress = ingress_of(session);
     if (!ingress->draining || session->closing || session->storing)
         return;
-    if (!server_between_messages(&session->server) || !open_replies(session))
+    if (!server_between_messages(&session->server) || conn_sending(&session->conn) ||
+        !open_replies(session))
         return;
     server_shutdown(&session->server, &session->replies);
     session->closing = true;
@@ -318,12 +326,9 @@ static void advance(struct conn *conn)
         conn_abort(conn);
         return;
     }
-    if (session->stored_done && open_replies(session)) {
-        session->stored_done = false;
-        server_stored(&session->server, session->stored.result, &session->replies);
-    }
     if (events & CONN_TIMEOUT)
         on_deadline(session);
+    answer_stored(session);
     read_input(session);
     if (conn->eof && conn_input(conn).len == 0 && !session->storing && !session->waits_for_room)
         session->closing = true; /* what it asked for before is still answered */

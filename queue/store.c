@@ -19,7 +19,6 @@
 enum {
     PARTS_AT_ONCE = 64,
     REVIVE_RESERVE = 16 << 20, /* beyond what is in the logs: manifest, new log, some air */
-    TOLERATE_TAIL = 0,
 };
 
 /* ---- errors ---- */
@@ -42,11 +41,6 @@ int store_error_take(char *text, char error[STORE_ERROR])
         result = -EINVAL;
     rocksdb_free(text);
     return result;
-}
-
-bool store_error_is_corruption(const char error[STORE_ERROR])
-{
-    return strncmp(error, "Corruption", 10) == 0;
 }
 
 const char *store_error(const struct store *store)
@@ -315,8 +309,8 @@ enum { KEYS_AT_ONCE = 64 };
 static void get_some(struct store *store, enum store_family family, const struct span *keys,
                      unsigned count, struct store_value *ret_values, int *ret_found)
 {
-    const char *data[KEYS_AT_ONCE];
-    size_t lens[KEYS_AT_ONCE];
+    const char *data[KEYS_AT_ONCE] = {0};
+    size_t lens[KEYS_AT_ONCE] = {0};
     rocksdb_pinnableslice_t *pinned[KEYS_AT_ONCE];
     char *texts[KEYS_AT_ONCE];
     for (unsigned i = 0; i < count; i++) {

@@ -1,25 +1,25 @@
 /* Opening: options, the lock, and the recovery of the log.
  *
- * RocksDB's default recovery (mode 2) stops at the first record that it cannot read and calls all
- * that follows lost: one flipped bit in the middle of the log drops acknowledged mail, silently. So:
+ * RocksDB's own recovery modes are not enough. Its default (2) stops at the first record that it
+ * cannot read and calls all that follows lost: one flipped bit drops acknowledged mail, silently.
+ * Comparing what modes 2 and 3 get to see tells rot from a torn tail only if the rot is more than
+ * 32 KB before the end, and mode 3 refuses some logs altogether (store_log.h). So we look ourselves,
+ * before RocksDB does:
  *
- *     mode 0   reads all, forgives a record that the end of its log cuts off: the normal case,
- *              also after kill -9
- *     refused  the logs are set aside (hard links, so that nothing that RocksDB does to them can
- *              destroy evidence), then opened read-only
- *     mode 2   up to the first unreadable record       -> latest sequence number s2
- *     mode 3   everything readable, before and behind  -> latest sequence number s3
- *     s2 = s3  nothing readable behind the damage: a tail that was being written and never synced
- *              when the power went; mode 2 is right
- *     s2 < s3  records behind it are sound, so it was complete once: rot; mode 3 saves what is there
+ *     clean      every log is a row of whole records: mode 0, which reads all or refuses
+ *     torn tail  the last thing written is no whole record, and nothing follows it: it was being
+ *                written when the process or the power went, nobody was told that it is safe
+ *     damaged    sound records follow behind something that is none: it was complete once, and has
+ *                rotted
  *
- * Before that, log_repair gives RocksDB a log in which what is readable behind the damage but inside
- * the same 32 KB block is readable for it too (store_log.h).
- * A limit: rot that hits exactly the last record written looks like a torn tail. */
+ * A log that mode 0 would refuse, or read less of than we can, is set aside (a hard link, so that
+ * the evidence stays) and replaced by one with every sound record. A limit: rot that hits exactly
+ * the last record looks like a torn tail. */
 #include "queue/store_private.h"
 
 #include "core/clock.h"
 #include "queue/record.h"
+#include "queue/store_log.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -40,8 +40,6 @@ enum {
     INFO_LOG_MB = 4,
     ASIDE_KEPT = 4, /* sets of logs set aside: the newest */
 };
-
-enum recovery_mode { TOLERATE_TAIL = 0, POINT_IN_TIME = 2, SKIP_CORRUPTED = 3 };
 
 /* Memtables are small where little is written, so that they do not hold old logs alive for long.
  * Filters where single keys are asked for; the others are scanned only. */
@@ -131,7 +129,7 @@ static void free_options(struct store *store)
 
 /* ---- the handle ---- */
 
-int store_db_open(struct store *store, int recovery_mode, bool read_only)
+int store_db_open(struct store *store, enum recovery_mode mode, bool read_only)
 {
     const char *names[HANDLES];
     const rocksdb_options_t *options[HANDLES];
@@ -139,7 +137,7 @@ int store_db_open(struct store *store, int recovery_mode, bool read_only)
         names[i] = families[i].name;
         options[i] = store->family_options[i];
     }
-    rocksdb_options_set_wal_recovery_mode(store->options, recovery_mode);
+    rocksdb_options_set_wal_recovery_mode(store->options, (int)mode);
     char *text = NULL;
     store->db = read_only
                     ? rocksdb_open_for_read_only_column_families(store->options, store->path,
@@ -233,58 +231,88 @@ static int set_logs_aside(struct store *store, char name[static 32])
 
 /* ---- recovery ---- */
 
-/* The latest sequence number that a mode gets to see. */
-static int probe_sequence(struct store *store, int mode, uint64_t *ret_sequence)
+static int is_log_entry(const struct dirent *entry)
 {
-    int result = store_db_open(store, mode, true);
-    if (result < 0)
-        return result;
-    *ret_sequence = rocksdb_get_latest_sequence_number(store->db);
-    store_db_close(store);
-    return 0;
+    return is_log(entry->d_name);
 }
 
-static void report_log(struct store_report *report, enum store_recovery recovery,
-                       const char *refusal, const char *aside)
+/* Adds what one log shows; `*broken` is whether one before it ended badly. */
+static void judge_log(const struct log_survey *log, bool *broken, struct log_survey *total)
 {
-    report->recovery = recovery;
-    const char *what = recovery == STORE_TORN_TAIL
-                           ? "the log ended in a write that was never finished; nothing that was "
-                             "acknowledged is missing"
-                           : "the log is DAMAGED in the middle; what could be read was saved, "
-                             "acknowledged messages may be missing";
-    snprintf(report->message, sizeof report->message, "%s (%.120s)%s%s", what, refusal,
-             aside[0] ? "; the logs as found are in " : "", aside);
+    uint64_t whole_before = log->records - log->behind;
+    total->records += log->records;
+    total->damaged += log->damaged + (*broken && log->records);
+    total->behind += log->behind + (*broken ? whole_before : 0);
+    *broken = log->tail || (*broken && log->records == 0);
 }
 
-/* Mode 0 has refused with store->error. Opens in the right mode and says so. */
-static int open_damaged(struct store *store, struct store_report *report)
+/* Looks at all logs in order, and gives RocksDB better ones where `repair` and where that helps. */
+static int walk_logs(struct store *store, bool repair, struct log_survey *ret_total)
+{
+    struct dirent **entries;
+    int count = scandir(store->path, &entries, is_log_entry, versionsort);
+    if (count < 0)
+        return errno == ENOENT ? 0 : -errno;
+    int result = 0;
+    bool broken = false;
+    for (int i = 0; i < count; i++) {
+        struct log_survey log = {0};
+        const char *name = entries[i]->d_name;
+        if (result == 0)
+            result = log_survey(store->lock_fd, name, &log);
+        if (result == 0 && repair && (log.damaged || (log.tail && !log.cut)))
+            result = log_salvage(store->lock_fd, name);
+        judge_log(&log, &broken, ret_total);
+        ret_total->cut |= log.cut;
+        free(entries[i]);
+    }
+    free(entries);
+    ret_total->tail = broken;
+    return result;
+}
+
+static void report_log(struct store_report *report, const struct log_survey *total,
+                       const char *aside)
+{
+    const char *kept = aside[0] ? "; the logs as they were are in " : "";
+    if (total->damaged) {
+        report->recovery = STORE_LOG_DAMAGED;
+        snprintf(report->message, sizeof report->message,
+                 "the log is DAMAGED in %llu place(s): acknowledged messages may be missing; all "
+                 "that is readable was kept, %llu of %llu records from behind the damage%s%s",
+                 (unsigned long long)total->damaged, (unsigned long long)total->behind,
+                 (unsigned long long)total->records, kept, aside);
+    } else if (total->tail) {
+        report->recovery = STORE_TORN_TAIL;
+        snprintf(report->message, sizeof report->message,
+                 "the log ended in a write that was never finished: nothing that was acknowledged "
+                 "is missing (%llu whole records)%s%s",
+                 (unsigned long long)total->records, kept, aside);
+    }
+}
+
+/* Surveys the logs, repairs what RocksDB could not read whole, and opens. */
+static int open_recovered(struct store *store, struct store_report *report)
 {
     bool read_only = store->mode == STORE_READ_ONLY;
-    char refusal[STORE_ERROR], aside[32] = "";
-    memcpy(refusal, store->error, sizeof refusal);
-    int result = read_only ? 0 : set_logs_aside(store, aside);
+    struct log_survey total = {0}, repaired = {0};
+    char aside[32] = "";
+    int result = walk_logs(store, false, &total);
+    bool repair = !read_only && (total.damaged || (total.tail && !total.cut));
+    if (result == 0 && repair)
+        result = set_logs_aside(store, aside);
+    if (result == 0 && repair)
+        result = walk_logs(store, true, &repaired);
     if (result < 0) {
-        snprintf(store->error, sizeof store->error, "cannot set the logs aside: %s",
+        snprintf(store->error, sizeof store->error, "cannot repair the log: %s",
                  strerror(-result));
         return result;
     }
-    uint64_t up_to_damage = 0, all = 0;
-    result = probe_sequence(store, SKIP_CORRUPTED, &all);
-    if (result < 0)
-        return result;
-    /* Mode 2 also refuses if a table file is newer than the damage: then that was synced once. */
-    bool torn = probe_sequence(store, POINT_IN_TIME, &up_to_damage) == 0 && up_to_damage == all;
-    report_log(report, torn ? STORE_TORN_TAIL : STORE_LOG_DAMAGED, refusal, aside);
-    return store_db_open(store, torn ? POINT_IN_TIME : SKIP_CORRUPTED, read_only);
-}
-
-static int open_recovered(struct store *store, struct store_report *report)
-{
-    int result = store_db_open(store, TOLERATE_TAIL, store->mode == STORE_READ_ONLY);
-    if (result == 0 || !store_error_is_corruption(store->error))
-        return result;
-    return open_damaged(store, report);
+    report_log(report, &total, aside);
+    return store_db_open(store, read_only && total.damaged ? SKIP_CORRUPTED
+                                : read_only && total.tail  ? POINT_IN_TIME
+                                                           : TOLERATE_TAIL,
+                         read_only);
 }
 
 /* ---- is it ours? ---- */

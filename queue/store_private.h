@@ -8,6 +8,13 @@
 
 enum { STORE_ERROR = 400, HANDLES = FAMILIES + 1 }; /* RocksDB insists on its "default" too */
 
+/* RocksDB's recovery modes, by what they do with a record that they cannot read. */
+enum recovery_mode {
+    TOLERATE_TAIL = 0,  /* refuse to open, except if the end of a log cuts it off */
+    POINT_IN_TIME = 2,  /* stop there; read-only use */
+    SKIP_CORRUPTED = 3, /* go on behind it; read-only use */
+};
+
 /* What a write may do now. */
 enum store_health {
     STORE_WRITABLE,
@@ -39,10 +46,7 @@ struct store {
 /* Takes over and frees a text from RocksDB: negative errno, and the text in `error`. */
 MUST_USE int store_error_take(char *text, char error[STORE_ERROR]);
 
-/* Whether that text says that a log could not be read, as opposed to anything else. */
-bool store_error_is_corruption(const char error[STORE_ERROR]);
-
 /* Opens `store->path` under the given recovery mode into store->db and handles. 0 or negative
  * errno with store->error. */
-MUST_USE int store_db_open(struct store *store, int recovery_mode, bool read_only);
+MUST_USE int store_db_open(struct store *store, enum recovery_mode mode, bool read_only);
 void store_db_close(struct store *store);

@@ -550,7 +550,7 @@ uint64_t client_wait_ms(const struct client *client)
             &client->flights[(client->first + i) % CLIENT_FLIGHTS];
         if (flight->closed)
             continue;
-        bool sending_body = flight->body_begun && flight->owed == 0;
+        bool sending_body = flight->sending == STEP_BODY && flight->owed == 0;
         unsigned step = sending_body ? STEP_DATA : judge_step(flight);
         return wait_of(client, client_steps[step].wait_at);
     }

@@ -112,7 +112,7 @@ void *arena_take(struct arena *arena, size_t size)
 {
     if (size > SIZE_MAX / 2)
         return NULL;
-    size = (size + 7) & ~(size_t)7;
+    size = size ? (size + 7) & ~(size_t)7 : 8; /* also nothing has an address */
     if (size > (size_t)(arena->end - arena->at) && !add_chunk(arena, size))
         return NULL;
     void *taken = arena->at;

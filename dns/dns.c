@@ -44,6 +44,7 @@ void dns_stop(struct dns *dns, struct op *stopped)
 {
     check(!dns->stopping);
     dns->stopping = true;
+    stopped->state = OP_BUSY;
     list_for_each (&dns->works, link, following) {
         struct plan_work *work = container_of(link, struct plan_work, link);
         struct plan_request *request = work->request;

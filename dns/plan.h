@@ -96,8 +96,8 @@ struct dns_options {
  * error of the resolver's library (-EIO). */
 MUST_USE int dns_new(struct loop *loop, const struct dns_options *options, struct dns **ret_dns);
 
-/* Every request still open ends with -ECANCELED; `stopped` becomes ready when nothing is in flight.
- */
+/* Every request still open ends with -ECANCELED; `stopped` (idle, its `done` set) is busy from now
+ * on and becomes ready when nothing is in flight. */
 void dns_stop(struct dns *dns, struct op *stopped);
 /* Only after `stopped`, or if nothing was ever asked. Takes NULL, returns NULL. */
 struct dns *dns_free(struct dns *dns);

@@ -109,26 +109,37 @@ static struct span ending(const struct stuffing *stuffing)
     return stuffing->after_cr ? SPAN("\n.\r\n") : SPAN("\r\n.\r\n");
 }
 
+/* The rest of the first piece that has one; empty: the body is out. */
+static struct span next_rest(struct stuffing *stuffing)
+{
+    for (; stuffing->piece < stuffing->piece_count; stuffing->piece++, stuffing->offset = 0) {
+        struct span rest = span_skip(stuffing->pieces[stuffing->piece], stuffing->offset);
+        if (rest.len)
+            return rest;
+    }
+    return (struct span){0};
+}
+
+/* The end is noticed with the last byte, not a call later: a chunk that is all out may be answered. */
 unsigned stuffing_emit(struct stuffing *stuffing, struct iovec *iov, unsigned max,
                        size_t max_bytes)
 {
     unsigned count = 0;
     size_t bytes = 0;
-    while (stuffing->piece < stuffing->piece_count && count < max && bytes < max_bytes) {
-        struct span rest = span_skip(stuffing->pieces[stuffing->piece], stuffing->offset);
-        if (rest.len == 0) {
-            stuffing->piece++;
-            stuffing->offset = 0;
-            continue;
-        }
+    struct span rest = next_rest(stuffing);
+    while (rest.len && count < max && bytes < max_bytes) {
         struct span run = emit_run(stuffing, rest, max_bytes - bytes);
         iov[count++] = iovec_of(run);
         bytes += run.len;
+        rest = next_rest(stuffing);
     }
-    if (stuffing->piece == stuffing->piece_count && count < max && !stuffing->done) {
-        stuffing->done = true;
-        if (ending(stuffing).len)
-            iov[count++] = iovec_of(ending(stuffing));
-    }
+    if (rest.len || stuffing->done)
+        return count;
+    struct span end = ending(stuffing);
+    if (end.len && count == max)
+        return count;
+    if (end.len)
+        iov[count++] = iovec_of(end);
+    stuffing->done = true;
     return count;
 }

@@ -193,6 +193,19 @@ static void test_chunk_is_left_alone(void **state)
     }
 }
 
+/* With the last byte of a chunk it is done, however few iovecs there were. */
+static void test_chunk_is_done_in_time(void **state)
+{
+    struct span pieces[] = {SPAN("one"), SPAN("two"), {0}};
+    struct stuffing stuffing;
+    struct iovec iov[2];
+    stuffing_start(&stuffing, STUFFING_NONE, pieces, countof(pieces));
+    assert_int_equal(stuffing_emit(&stuffing, iov, 1, 100), 1);
+    assert_false(stuffing.done);
+    assert_int_equal(stuffing_emit(&stuffing, iov, 1, 3), 1);
+    assert_true(stuffing.done);
+}
+
 /* An ordinary body is one iovec a piece and one for the end. */
 static void test_iovec_count(void **state)
 {
@@ -211,6 +224,7 @@ int main(void)
         cmocka_unit_test(test_bodies),         cmocka_unit_test(test_all_short_bodies),
         cmocka_unit_test(test_every_position), cmocka_unit_test(test_exact),
         cmocka_unit_test(test_chunk_is_left_alone), cmocka_unit_test(test_iovec_count),
+        cmocka_unit_test(test_chunk_is_done_in_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

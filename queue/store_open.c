@@ -37,7 +37,6 @@ enum {
     OPEN_FILES_MAX = 500,    /* table files that are open at once: their readers cost memory */
     LOG_TOTAL_MAX_MB = 256,  /* what a restart has to replay at most */
     TABLE_FILE_MB = 64,
-    INFO_LOG_MB = 4,
     ASIDE_KEPT = 4, /* sets of logs set aside: the newest */
 };
 
@@ -77,9 +76,6 @@ static rocksdb_options_t *database_options(size_t memtables)
     rocksdb_options_set_recycle_log_file_num(options, 0);
     rocksdb_options_set_stats_dump_period_sec(options, 0);
     rocksdb_options_set_stats_persist_period_sec(options, 0);
-    rocksdb_options_set_info_log_level(options, 2); /* warnings */
-    rocksdb_options_set_max_log_file_size(options, INFO_LOG_MB * MB);
-    rocksdb_options_set_keep_log_file_num(options, 2);
     return options;
 }
 
@@ -103,7 +99,7 @@ static rocksdb_options_t *family_options(const struct family *family, rocksdb_ca
     return options;
 }
 
-static void make_options(struct store *store, size_t memory)
+static bool make_options(struct store *store, size_t memory)
 {
     size_t total = memory ? memory : MEMORY_DEFAULT_MB * MB;
     store->cache = rocksdb_cache_create_lru(total / 4);
@@ -114,6 +110,7 @@ static void make_options(struct store *store, size_t memory)
     rocksdb_writeoptions_set_sync(store->write_synced, 1);
     store->write_unsynced = rocksdb_writeoptions_create();
     store->read_options = rocksdb_readoptions_create();
+    return store_silence(store->options);
 }
 
 static void free_options(struct store *store)
@@ -427,8 +424,7 @@ static struct store *store_new(const struct store_options *options)
     store->mode = options->mode;
     store->lock_fd = -1;
     pthread_rwlock_init(&store->swap, NULL);
-    make_options(store, options->memory);
-    return store;
+    return make_options(store, options->memory) ? store : store_close(store);
 }
 
 int store_open(const struct store_options *options, struct store **ret_store,

@@ -46,6 +46,9 @@ struct store {
 /* Takes over and frees a text from RocksDB: negative errno, and the text in `error`. */
 MUST_USE int store_error_take(char *text, char error[STORE_ERROR]);
 
+/* store_shim.cc: no log of RocksDB's own doings. False: no memory. */
+MUST_USE bool store_silence(rocksdb_options_t *options);
+
 /* Opens `store->path` under the given recovery mode into store->db and handles. 0 or negative
  * errno with store->error. */
 MUST_USE int store_db_open(struct store *store, enum recovery_mode mode, bool read_only);

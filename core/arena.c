@@ -130,11 +130,14 @@ void *arena_take_zeroed(struct arena *arena, size_t size)
 
 bool arena_copy(struct arena *arena, struct span span, struct span *ret_copy)
 {
+    if (span.len == 0) {
+        *ret_copy = (struct span){0};
+        return true;
+    }
     char *data = arena_take(arena, span.len);
     if (!data)
         return false;
-    if (span.len)
-        memcpy(data, span.data, span.len);
+    memcpy(data, span.data, span.len);
     *ret_copy = span_of(data, span.len);
     return true;
 }

@@ -318,11 +318,11 @@ size_t option_value_count(const struct option *option, const void *owner)
 
 static const void *value_at(const struct option *option, const void *owner, size_t index)
 {
-    const char *at = (const char *)owner + option->offset;
+    const char *field = (const char *)owner + option->offset, *list;
     if (!option->list)
-        return at;
-    memcpy(&at, at, sizeof at);
-    return at + index * option->size;
+        return field;
+    memcpy(&list, field, sizeof list);
+    return list + index * option->size;
 }
 
 bool option_unset(const struct option *option, const void *owner)

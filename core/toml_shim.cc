@@ -3,6 +3,11 @@
  * failed allocation is then a NULL here and not an exception there. */
 #include "core/toml_shim.h"
 
+/* toml++ 3.3 asserts (or, in release builds of clang, lets the compiler assume) that a table's name
+ * begins as a key may, and only then looks: "[)]" would abort us. Without its assertions the same
+ * place reports an error. */
+#undef NDEBUG
+#define TOML_ASSERT(condition) static_assert(true)
 #include <toml++/toml.h>
 
 #include <cstdio>

@@ -99,9 +99,9 @@ static inline unsigned count_fields(struct span headers)
 
 static inline struct span boundary_of(struct span headers)
 {
-    const char *at = memmem(headers.data, headers.len, "boundary=\"", 10);
+    const char *at = memmem(headers.data, headers.len, "\n boundary=\"", 12);
     check(at);
-    struct span rest = span_skip(headers, (size_t)(at + 10 - headers.data));
+    struct span rest = span_skip(headers, (size_t)(at + 12 - headers.data));
     return span_first(rest, span_find(rest, '"'));
 }
 

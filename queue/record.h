@@ -122,7 +122,8 @@ MUST_USE bool queue_record_read(struct span bytes, struct queue_record *ret_reco
 #define META_FORMAT  "format"  /* of the whole database: STORE_FORMAT, written by store_open */
 #define META_SHARDS  "shards"  /* SHARD_COUNT */
 #define META_NODE    "node"    /* text: the node id */
-#define META_CEILING "ceiling" /* every id ever given out, of any shard, is below it */
+#define META_CEILING "ceiling/" /* + worker, decimal: wall time in ms above every durable id of it */
+#define META_CLEAN   "clean"   /* value empty: the last stop was an orderly one, counters are right */
 #define META_WALL    "wall"    /* wall time in ms when last seen, each minute */
 #define META_UPLOAD  "upload/" /* + id, 8 bytes: a large body is being written; value empty */
 

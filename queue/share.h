@@ -51,7 +51,6 @@ struct message {
     struct address peer;      /* for the journal: who injected it (AF_UNSPEC: we ourselves) */
     struct span peer_name;    /* its EHLO name, in the arena */
     struct span protocol;     /* "ESMTP", static */
-    void *state;              /* the share's own: rows, upload, nursery */
 };
 
 /* A new message with arrival and expiry; its arena is open for the envelope. NULL: no memory, or
@@ -152,6 +151,8 @@ struct share_limits {
 struct share_usage {
     uint64_t rows, queues, rows_in_memory, nursery_messages, nursery_bytes, unrecorded;
     uint64_t accepted, withdrawn, delivered, deferred, bounced, expired, dsn_made, may_duplicate;
+    uint64_t settled_by_journal; /* recipients whose verdict outlived a crash, its batch did not */
+    uint64_t damaged;            /* rows that cannot be read: see `queue check` */
     bool approximate;
 };
 void share_usage(const struct share *share, struct share_usage *ret_usage);

@@ -1,0 +1,189 @@
+/* Handing out rows. The earliest due row first, whether it is fresh or read back; a row whose body is
+ * not there yet does not hold up a fresh one.
+ *
+ * What makes a pull say no is a state that ends by itself (a load, memory, unrecorded verdicts), and
+ * whatever ends it looks at the queue again: no wake-up can be lost. */
+#include "queue/spool_private.h"
+
+static bool capped(const struct share *share)
+{
+    return share->unrecorded >= share->limits.unrecorded ||
+           committer_state(share->spool->committing) != 0;
+}
+
+static void wait_in(struct list *list, struct window *window)
+{
+    if (!list_linked(&window->waiting))
+        list_append(list, &window->waiting);
+}
+
+void pull_wake(struct share *share)
+{
+    if (!list_empty(&share->capped) || !list_empty(&share->starved))
+        loop_nudge(share->loop, &share->wake_turn);
+}
+
+static void announce_all(struct list *waiting)
+{
+    struct list woken;
+    list_init(&woken);
+    list_append_all(&woken, waiting);
+    for (struct list_link *link; (link = list_take_first(&woken));) {
+        struct stored_queue *queue = container_of(link, struct window, waiting)->queue;
+        queue_look(queue);
+        queue_trim_window(queue);
+    }
+}
+
+/* With some way to go, so that a share at its limit does not wake everybody for each row. */
+void on_wake_turn(struct op *op)
+{
+    struct share *share = container_of(op, struct share, wake_turn);
+    if (!capped(share) && share->unrecorded <= share->limits.unrecorded / 4 * 3)
+        announce_all(&share->capped);
+    if (share->loaded_bytes <= share->limits.loaded_memory / 4 * 3)
+        announce_all(&share->starved);
+}
+
+static struct held *due_fresh(const struct window *window, uint64_t now_ms)
+{
+    struct list_link *link = list_first(&window->fresh);
+    struct held *held = link ? container_of(link, struct held, link) : NULL;
+    return held && held->row.due_ms <= now_ms ? held : NULL;
+}
+
+static struct held *due_stored(const struct window *window, uint64_t now_ms)
+{
+    struct due_node *node = due_tree_first(&window->tree);
+    struct held *held = node ? container_of(node, struct held, due) : NULL;
+    return held && held->row.due_ms <= now_ms ? held : NULL;
+}
+
+/* The next one to hand out; *ret_loading: something due is not ready yet. */
+static struct held *choose(struct stored_queue *queue, bool with_body, bool *ret_loading)
+{
+    struct share *share = queue->queue.share;
+    struct window *window = queue->window;
+    uint64_t now_ms = share->loop->wall_ms;
+    bool more_on_disk = queue->loaded_to.due_ms <= now_ms;
+    if (more_on_disk && window->tree.count < window_load_rows(share) / 4)
+        window_load_start(queue);
+    struct held *fresh = due_fresh(window, now_ms);
+    struct held *stored_row = due_stored(window, now_ms);
+    *ret_loading = more_on_disk || window->load;
+    if (!stored_row)
+        return fresh;
+    *ret_loading = true;
+    bool ready = !with_body || stored_row->body_memory || stored_row->body_missing ||
+                 stored_row->body_broken;
+    if (with_body && (!ready || window->bodies_ready < AHEAD_LOW_ROWS))
+        bodies_load_start(queue);
+    if (fresh && (!ready || fresh->row.due_ms < stored_row->row.due_ms))
+        return fresh;
+    return ready ? stored_row : NULL;
+}
+
+static void lend(struct share *share, struct held *held)
+{
+    held_set_busy(held, HELD_LENT);
+    share->lent++;
+    if (held->body_memory) {
+        held->row.body = &held->body_span;
+        held->row.body_pieces = 1;
+    }
+}
+
+/* A damaged disk: what is gone cannot be delivered, what cannot be read perhaps later. */
+static void settle_without_body(struct held *held)
+{
+    bool missing = held->body_missing;
+    struct verdict lost = {
+        .outcome = OUTCOME_FAILED,
+        .reply = {.code = 554,
+                  .enhanced = {5, 3, 0},
+                  .text = SPAN("the message's text was lost by a damaged disk"),
+                  .internal = true},
+    };
+    struct verdict unreadable = {
+        .outcome = OUTCOME_DEFERRED,
+        .reply = {.code = 451,
+                  .enhanced = {4, 3, 0},
+                  .text = SPAN("the message's text cannot be read from the disk"),
+                  .internal = true},
+    };
+    held->body_missing = held->body_broken = false;
+    settle_internal(held, missing ? &lost : &unreadable, true);
+}
+
+/* Rows that are not for a lane: settles them here. */
+static bool settled_here(struct share *share, struct held *held)
+{
+    bool broken = held->body_missing || held->body_broken;
+    if (!broken && (held->row.envelope.expires_ms > share->loop->wall_ms ||
+                    !share_may_expire(share)))
+        return false;
+    if (broken)
+        settle_without_body(held);
+    else
+        settle_expired(held);
+    return true;
+}
+
+enum pull_result pull_row(struct share *share, struct stored_queue *queue, bool with_body,
+                          struct held **ret_held)
+{
+    if (share->draining)
+        return PULL_EMPTY;
+    if (!queue_open_window(queue)) {
+        queue_look_later(queue, SHARE_TICK_MS);
+        return PULL_LOADING;
+    }
+    struct window *window = queue->window;
+    list_remove(&window->recent);
+    list_append(&share->recent, &window->recent);
+    for (;;) {
+        if (capped(share)) {
+            wait_in(&share->capped, window);
+            return PULL_CAPPED;
+        }
+        bool loading;
+        struct held *held = choose(queue, with_body, &loading);
+        if (!held)
+            return loading ? PULL_LOADING : PULL_EMPTY;
+        lend(share, held);
+        if (!settled_here(share, held)) {
+            *ret_held = held;
+            return PULL_ROW;
+        }
+    }
+}
+
+enum pull_result share_pull(struct share *share, struct queue *public_queue, struct row **ret_row)
+{
+    struct stored_queue *queue = stored(public_queue);
+    struct held *held;
+    enum pull_result result = PULL_LOADING;
+    if (!queue->window || !queue->window->job)
+        result = pull_row(share, queue, true, &held);
+    if (result == PULL_ROW) {
+        *ret_row = &held->row;
+        return PULL_ROW;
+    }
+    queue->announced = false;
+    if (result == PULL_EMPTY) {
+        queue_look(queue);
+        queue_trim_window(queue);
+    }
+    return result;
+}
+
+void share_return(struct share *share, struct row *row)
+{
+    struct held *held = held_of(row);
+    struct stored_queue *queue = stored(row->queue);
+    check(held->state == HELD_LENT);
+    share->lent--;
+    held_wait(held);
+    queue_look(queue);
+    share_look_drained(share);
+}

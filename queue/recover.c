@@ -1,0 +1,397 @@
+/* What start-up reads and repairs, straight and blocking, before the committer runs.
+ *
+ * Fresh records come back into the nursery as they were; what no longer fits (smaller limits, fewer
+ * workers) is moved to `body` and `row` at once. Records that cannot be read are left where they are
+ * and named in the report: `queue check` says more. */
+#include "queue/event.h"
+#include "queue/spool_private.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+enum {
+    JOURNAL_TAIL_BYTES = 16 << 20, /* far more than what a crash can leave unrecorded */
+    MOVE_BYTES = 1 << 20,
+};
+
+static struct share *share_of(struct spool *spool, uint8_t shard)
+{
+    return spool->shares[shard % spool->options.workers];
+}
+
+/* ---- meta ---- */
+
+struct span ceiling_key(char *key, unsigned worker)
+{
+    struct sink sink;
+    sink_init(&sink, key, KEY_MAX);
+    sink_put(&sink, SPAN(META_CEILING));
+    sink_decimal(&sink, worker);
+    return sink_span(&sink);
+}
+
+static int commit_now(struct spool *spool, struct store_batch *batch)
+{
+    int result = store_commit(spool->store, batch, true);
+    store_batch_clear(batch);
+    return result;
+}
+
+static int make_node(struct spool *spool, struct store_batch *batch)
+{
+    uint64_t number;
+    random_fill(&number, sizeof(number));
+    snprintf(spool->node, sizeof(spool->node), "%016llx", (unsigned long long)number);
+    struct span node = span_string(spool->node);
+    store_batch_put(batch, FAMILY_META, SPAN(META_NODE), &node, 1);
+    return commit_now(spool, batch);
+}
+
+static void read_meta(struct spool *spool, struct span key, struct span value)
+{
+    uint64_t number;
+    if (span_equals(key, SPAN(META_NODE)) && value.len < sizeof(spool->node))
+        memcpy(spool->node, value.data, value.len);
+    else if (span_equals(key, SPAN(META_CLEAN)))
+        spool->counters_approximate = false;
+    else if (span_equals(key, SPAN(META_WALL)) && meta_u64_read(value, &number))
+        spool->recorded_wall_ms = number;
+    else if (span_starts_with(key, SPAN(META_CEILING)) && meta_u64_read(value, &number) &&
+             number > spool->ceiling_ms)
+        spool->ceiling_ms = number;
+}
+
+int recover_meta(struct spool *spool)
+{
+    struct store_scan *scan =
+        store_scan_new(spool->store, FAMILY_META, (struct span){0}, (struct span){0});
+    struct store_batch *batch = store_batch_new(spool->store);
+    struct span key, value;
+    int result = scan && batch ? 0 : -ENOMEM;
+    spool->counters_approximate = true;
+    while (result == 0 && (result = store_scan_next(scan, &key, &value)) == 1) {
+        read_meta(spool, key, value);
+        result = 0;
+    }
+    if (result == 0 && !spool->node[0]) {
+        spool->counters_approximate = false; /* a new database */
+        result = make_node(spool, batch);
+    }
+    if (result == 0) { /* from here on the counters on disk grow old */
+        store_batch_delete(batch, FAMILY_META, SPAN(META_CLEAN));
+        result = commit_now(spool, batch);
+    }
+    store_batch_free(batch);
+    store_scan_free(scan);
+    return result;
+}
+
+/* ---- uploads ---- */
+
+static int delete_parts(struct spool *spool, struct store_batch *batch, uint64_t id)
+{
+    char lower[KEY_MAX], upper[KEY_MAX];
+    struct store_scan *scan =
+        store_scan_new(spool->store, FAMILY_BODY, body_key(lower, id, 0), body_key(upper, id + 1, 0));
+    if (!scan)
+        return -ENOMEM;
+    struct span key, value;
+    int found;
+    while ((found = store_scan_next(scan, &key, &value)) == 1)
+        store_batch_delete(batch, FAMILY_BODY, key);
+    store_scan_free(scan);
+    return found;
+}
+
+/* A marker stands: the message was never acknowledged, and no row names it. */
+int recover_uploads(struct spool *spool)
+{
+    struct store_scan *scan = store_scan_new(spool->store, FAMILY_META, SPAN(META_UPLOAD),
+                                             SPAN(META_UPLOAD "\xff\xff\xff\xff\xff\xff\xff\xff"));
+    struct store_batch *batch = store_batch_new(spool->store);
+    struct span key, value;
+    int result = scan && batch ? 0 : -ENOMEM;
+    while (result == 0 && (result = store_scan_next(scan, &key, &value)) == 1) {
+        uint64_t id;
+        result = upload_key_read(key, &id) ? delete_parts(spool, batch, id) : 0;
+        store_batch_delete(batch, FAMILY_META, key);
+    }
+    if (result == 0)
+        result = commit_now(spool, batch);
+    store_batch_free(batch);
+    store_scan_free(scan);
+    return result;
+}
+
+/* ---- journals ---- */
+
+static uint64_t verdict_hash(uint64_t id, struct span address)
+{
+    static const struct hash_seed seed = {0};
+    return hash_key(seed, address) ^ id * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+const struct settled_recipient *verdict_set_find(const struct verdict_set *set, uint64_t id,
+                                                 struct span address)
+{
+    struct map_node *node = map_find(&set->map, verdict_hash(id, address));
+    for (; node; node = map_find_next(node)) {
+        const struct settled_recipient *settled =
+            container_of(node, struct settled_recipient, node);
+        if (settled->id == id && span_equals(settled->address, address))
+            return settled;
+    }
+    return NULL;
+}
+
+void verdict_set_fini(struct verdict_set *set)
+{
+    if (!set->scratch)
+        return;
+    map_fini(&set->map);
+    arena_fini(&set->arena);
+    chunk_pool_fini(&set->pool);
+    free(set->scratch);
+}
+
+static bool keep_verdict(struct verdict_set *set, const struct event_summary *summary)
+{
+    struct settled_recipient *settled = arena_take_zeroed(&set->arena, sizeof(*settled));
+    if (!settled || !arena_copy(&set->arena, summary->recipient, &settled->address) ||
+        !arena_copy(&set->arena, summary->reply.text, &settled->reply.text))
+        return false;
+    struct span text = settled->reply.text;
+    settled->reply = summary->reply;
+    settled->reply.text = text;
+    settled->reply.command = (struct span){0};
+    settled->id = summary->id;
+    settled->type = (uint8_t)summary->type;
+    map_insert(&set->map, &settled->node, verdict_hash(settled->id, settled->address));
+    set->count++;
+    return true;
+}
+
+static void on_line(void *context, struct span line)
+{
+    struct verdict_set *set = context;
+    struct event_summary summary;
+    struct sink sink;
+    sink_init(&sink, set->scratch, JOURNAL_LINE_MAX);
+    if (!event_read(line, &sink, &summary) || !summary.final || summary.recipient.len == 0)
+        return;
+    set->short_of_memory |= !keep_verdict(set, &summary);
+}
+
+int recover_journals(struct spool *spool, struct spool_report *report)
+{
+    struct verdict_set *set = &spool->verdicts;
+    struct journal_tail *tail = calloc(1, sizeof(*tail));
+    set->scratch = malloc(JOURNAL_LINE_MAX);
+    chunk_pool_init(&set->pool, SIZE_MAX, 0);
+    arena_init(&set->arena, &set->pool, SIZE_MAX);
+    int result = tail && set->scratch ? map_init(&set->map, 1024) : -ENOMEM;
+    if (result == 0)
+        result = journal_recover(spool->journal_directory, JOURNAL_TAIL_BYTES, on_line, set, tail);
+    if (result == 0 && set->short_of_memory)
+        result = -ENOMEM;
+    for (unsigned i = 0; result == 0 && i < SHARD_COUNT; i++)
+        spool->journal_sequence[i] = tail->next_sequence[i];
+    if (result == 0 && (tail->gaps || tail->damaged))
+        report_line(report, "the journal has %llu gaps and %llu damaged places",
+                    (unsigned long long)tail->gaps, (unsigned long long)tail->damaged);
+    free(tail);
+    return result;
+}
+
+/* ---- queues ---- */
+
+static int recover_queue(struct spool *spool, struct span key, struct span value)
+{
+    uint8_t shard;
+    uint32_t number;
+    struct queue_record record;
+    if (!queue_key_read(key, &shard, &number) || !queue_record_read(value, &record) ||
+        shard >= SHARD_COUNT)
+        return -EINVAL;
+    struct share *share = share_of(spool, shard);
+    struct stored_queue *queue = queue_add(share, shard, number, record.name);
+    if (!queue)
+        return -ENOMEM;
+    queue->recorded = true;
+    queue->first_due_ms = record.first_due_ms;
+    queue->loaded_to = (struct position){record.first_due_ms, 0};
+    queue->rows = (uint32_t)record.rows;
+    share->usage.rows += record.rows;
+    agenda_set(&share->agenda, &queue->look, record.first_due_ms);
+    return 0;
+}
+
+int recover_queues(struct spool *spool, struct spool_report *report)
+{
+    struct store_scan *scan =
+        store_scan_new(spool->store, FAMILY_QUEUE, (struct span){0}, (struct span){0});
+    struct span key, value;
+    uint64_t damaged = 0;
+    int result = scan ? 0 : -ENOMEM;
+    while (result == 0 && (result = store_scan_next(scan, &key, &value)) == 1) {
+        result = recover_queue(spool, key, value);
+        if (result == -EINVAL) {
+            damaged++;
+            result = 0;
+        } else {
+            report->queues++;
+        }
+    }
+    store_scan_free(scan);
+    if (damaged) {
+        report->alarm = true;
+        report_line(report, "%llu queue records cannot be read: see `ringpost queue check`",
+                    (unsigned long long)damaged);
+    }
+    return result;
+}
+
+/* ---- fresh ---- */
+
+struct fresh_scan {
+    struct spool *spool;
+    struct store_batch *batch; /* what moves to body and row */
+    struct chunk_pool pool;
+    uint64_t count, moved, damaged;
+};
+
+/* Back into the nursery: the message's arena holds a copy of the record, and all strings point into
+ * it. False: no memory. */
+static bool enter_nursery(struct share *share, uint64_t sequence, struct span bytes)
+{
+    struct intake *intake = intake_blank(share, &share->inbound);
+    struct fresh_record record;
+    struct span copy;
+    if (!intake)
+        return false;
+    struct arena *arena = &intake->message.arena;
+    intake->rows = arena_take_zeroed(arena, sizeof(*intake->rows));
+    intake->records = arena_take_zeroed(arena, sizeof(*intake->records));
+    struct span *body = arena_take(arena, sizeof(*body));
+    if (!intake->rows || !intake->records || !body || !arena_copy(arena, bytes, &copy) ||
+        !fresh_record_read(copy, arena, &record))
+        goto fail;
+    struct stored_queue *queue = queue_obtain(share, record.shard, &record.envelope);
+    if (!queue || !queue_open_window(queue))
+        goto fail;
+    struct held *held = intake->rows;
+    *body = record.body;
+    intake->row_count = 1;
+    intake->fresh = true;
+    intake->message.envelope = record.envelope;
+    held->row.envelope = record.envelope;
+    held->row.state = record.state;
+    held->row.due_ms = record.envelope.arrived_ms;
+    held->row.body = body;
+    held->row.body_pieces = 1;
+    held->intake = intake;
+    held->sequence = sequence;
+    held_enter(held, queue);
+    nursery_place(held);
+    agenda_set(&share->agenda, &queue->look, held->row.due_ms);
+    return true;
+fail:
+    intake_free(intake);
+    return false;
+}
+
+/* Over the nursery's bounds: what a demotion does, in a batch of ours. */
+static int move_to_row(struct fresh_scan *scan, struct share *share, struct span key,
+                       const struct fresh_record *record, struct arena *arena)
+{
+    struct stored_queue *queue = queue_obtain(share, record->shard, &record->envelope);
+    uint64_t due_ms = record->envelope.arrived_ms;
+    char text[KEY_MAX];
+    struct span row, header;
+    if (!queue || !row_record_write(&record->envelope, &record->state, arena, &row))
+        return -ENOMEM;
+    if (due_ms < queue->first_due_ms)
+        queue->first_due_ms = due_ms;
+    if (position_before((struct position){queue->first_due_ms, 0}, queue->loaded_to))
+        queue->loaded_to = (struct position){queue->first_due_ms, 0};
+    queue->rows++;
+    share->usage.rows++;
+    struct queue_record described = {queue->queue.name, queue->first_due_ms, queue->rows};
+    if (!queue_record_write(&described, arena, &header))
+        return -ENOMEM;
+    store_batch_delete(scan->batch, FAMILY_FRESH, key);
+    store_batch_put(scan->batch, FAMILY_BODY, body_key(text, record->id, 0), &record->body, 1);
+    store_batch_put(scan->batch, FAMILY_ROW,
+                    row_key(text, queue->shard, queue->number, due_ms, record->id), &row, 1);
+    store_batch_put(scan->batch, FAMILY_QUEUE, queue_key(text, queue->shard, queue->number),
+                    &header, 1);
+    queue->recorded = true;
+    agenda_set(&share->agenda, &queue->look, queue->first_due_ms);
+    scan->moved++;
+    if (store_batch_bytes(scan->batch) < MOVE_BYTES)
+        return 0;
+    return commit_now(scan->spool, scan->batch);
+}
+
+static int recover_one(struct fresh_scan *scan, struct span key, uint64_t sequence,
+                       struct span value)
+{
+    struct arena arena;
+    struct fresh_record record;
+    int result = 0;
+    arena_init(&arena, &scan->pool, ARENA_LIMIT);
+    if (!fresh_record_read(value, &arena, &record) || record.place.kind != PLACE_INLINE ||
+        record.shard >= SHARD_COUNT) {
+        scan->damaged++;
+    } else {
+        struct share *share = share_of(scan->spool, record.shard);
+        scan->count++;
+        if (!nursery_has_room(share, record.envelope.size) ||
+            !enter_nursery(share, sequence, value))
+            result = move_to_row(scan, share, key, &record, &arena);
+    }
+    arena_fini(&arena);
+    return result;
+}
+
+static int scan_fresh(struct fresh_scan *fresh, uint64_t *ret_next_sequence)
+{
+    struct store_scan *scan =
+        store_scan_new(fresh->spool->store, FAMILY_FRESH, (struct span){0}, (struct span){0});
+    struct span key, value;
+    uint64_t sequence;
+    int result = scan ? 0 : -ENOMEM;
+    while (result == 0 && (result = store_scan_next(scan, &key, &value)) == 1) {
+        if (!fresh_key_read(key, &sequence)) {
+            fresh->damaged++;
+            result = 0;
+            continue;
+        }
+        *ret_next_sequence = sequence + 1;
+        result = recover_one(fresh, key, sequence, value);
+    }
+    store_scan_free(scan);
+    return result;
+}
+
+int recover_fresh(struct spool *spool, struct spool_report *report, uint64_t *ret_next_sequence)
+{
+    struct fresh_scan fresh = {.spool = spool, .batch = store_batch_new(spool->store)};
+    if (!fresh.batch)
+        return -ENOMEM;
+    *ret_next_sequence = 1;
+    chunk_pool_init(&fresh.pool, SIZE_MAX, 0);
+    int result = scan_fresh(&fresh, ret_next_sequence);
+    if (result == 0)
+        result = commit_now(spool, fresh.batch);
+    store_batch_free(fresh.batch);
+    chunk_pool_fini(&fresh.pool);
+    report->fresh = fresh.count;
+    if (fresh.damaged) {
+        report->alarm = true;
+        report_line(report, "%llu fresh records cannot be read: see `ringpost queue check`",
+                    (unsigned long long)fresh.damaged);
+    }
+    return result;
+}

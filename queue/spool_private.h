@@ -1,0 +1,68 @@
+/* spool_private: the inside of the spool, for spool.c, recover.c and the shares. */
+#pragma once
+
+#include "queue/clock_guard.h"
+#include "queue/share_private.h"
+#include "queue/store.h"
+
+/* The final verdicts in the journals' tails: (id, recipient) -> event type. A row that still names
+ * such a recipient was settled before the crash, only its batch was lost. Read-only after start. */
+struct verdict_set {
+    struct map map;
+    struct arena arena; /* of `pool` */
+    struct chunk_pool pool;
+    char *scratch;
+    uint64_t count;
+    bool short_of_memory;
+};
+
+struct settled_recipient {
+    struct map_node node;
+    uint64_t id;
+    struct span address;
+    uint8_t type; /* enum event_type */
+    struct reply_summary reply;
+};
+
+struct spool {
+    struct spool_options options; /* strings and intervals are copies */
+    struct store *store;
+    struct committer committer;
+    struct committer_thread *committing;
+    struct loader_threads *loading;
+    struct share **shares;
+    struct verdict_set verdicts;
+    char node[17];
+    char *journal_directory;
+    uint64_t journal_sequence[SHARD_COUNT]; /* next, by worker */
+    uint64_t recorded_wall_ms;
+    uint64_t ceiling_ms;          /* highest id ceiling of earlier runs */
+    struct clock_guard clock;     /* the ticking thread's */
+    _Atomic int clock_fault;      /* enum clock_fault */
+    atomic_bool clock_confirmed;  /* asked for, not yet seen by the tick */
+    _Atomic int disk;             /* 0 or -ENOSPC: the reserve is touched */
+    bool counters_approximate;
+};
+
+/* NULL: not settled. */
+const struct settled_recipient *verdict_set_find(const struct verdict_set *set, uint64_t id,
+                                                 struct span address);
+
+void verdict_set_fini(struct verdict_set *set);
+
+/* A line for what start-up found. */
+void report_line(struct spool_report *report, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* ---- recover.c: blocking, before the committer runs ---- */
+MUST_USE int recover_meta(struct spool *spool);
+MUST_USE int recover_journals(struct spool *spool, struct spool_report *report);
+MUST_USE int recover_uploads(struct spool *spool);
+MUST_USE int recover_queues(struct spool *spool, struct spool_report *report);
+MUST_USE int recover_fresh(struct spool *spool, struct spool_report *report,
+                           uint64_t *ret_next_sequence);
+
+struct span ceiling_key(char *key, unsigned worker); /* META_CEILING and the worker's number */
+
+/* Records and keys are at most this long where they are built on the stack. */
+enum { KEY_MAX = 32 };

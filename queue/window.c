@@ -1,0 +1,357 @@
+/* The rows that are in memory, and how they come there and go.
+ *
+ * Failure modes. A load that fails is tried again a second later. A row whose copy finds no memory,
+ * or that is over the budget, stays on disk only: `loaded_to` is lowered to it, so that the next
+ * load begins there. A load and a settlement may run at the same time, and the load may see the
+ * store before or after it: so rows in memory win over what a load brings, and what goes while a
+ * load is in flight leaves a stub (HELD_GONE) that wins as well. If not even a stub finds memory, the
+ * load is stale and what it brings is dropped as a whole. */
+#include "queue/spool_private.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+struct window_load {
+    struct load load;
+    struct stored_queue *queue;
+    bool stale;
+};
+
+enum { LOAD_ROWS_LEAST = 16, RETRY_LOAD_MS = 1000 };
+
+/* ---- a row ---- */
+
+static uint64_t held_hash(uint64_t id, uint32_t number)
+{
+    uint64_t hash = (id ^ (uint64_t)number << 32) * UINT64_C(0x9e3779b97f4a7c15);
+    return hash ^ hash >> 29;
+}
+
+struct held *held_find(struct share *share, uint64_t id, const struct stored_queue *queue)
+{
+    struct map_node *node = map_find(&share->held, held_hash(id, queue->number));
+    for (; node; node = map_find_next(node)) {
+        struct held *held = container_of(node, struct held, by_id);
+        if (held->row.envelope.id == id && held->row.queue == &queue->queue)
+            return held;
+    }
+    return NULL;
+}
+
+void held_enter(struct held *held, struct stored_queue *queue)
+{
+    struct share *share = queue->queue.share;
+    held->row.queue = &queue->queue;
+    held->entered = true;
+    map_insert(&share->held, &held->by_id, held_hash(held->row.envelope.id, queue->number));
+    if (held->malloced)
+        share->window_rows++;
+}
+
+static void leave_lists(struct held *held)
+{
+    struct window *window = stored(held->row.queue)->window;
+    if (list_linked(&held->link))
+        list_remove(&held->link);
+    else if (held->state == HELD_WAITING && !held->intake)
+        due_tree_remove(&window->tree, &held->due);
+}
+
+void held_leave(struct held *held)
+{
+    struct share *share = held->row.queue->share;
+    held_drop_body(held);
+    leave_lists(held);
+    map_remove(&share->held, &held->by_id);
+    held->entered = false;
+    if (held->malloced)
+        share->window_rows--;
+}
+
+static struct envelope envelope_in(struct held *held, struct envelope envelope)
+{
+    struct recipient *recipients = (struct recipient *)(held + 1);
+    memcpy(recipients, envelope.recipients, envelope.recipient_count * sizeof(*recipients));
+    envelope.recipients = recipients;
+    return envelope;
+}
+
+/* One block: the struct, the recipients, and a copy of the record that all strings point into. The
+ * record is read twice, because only reading it tells how many recipients there are. */
+static struct held *held_from(struct arena *scratch, struct span record, bool *ret_damaged)
+{
+    struct envelope envelope;
+    struct row_state state;
+    if (!row_record_read(record, scratch, &envelope, &state)) {
+        *ret_damaged = true;
+        return NULL;
+    }
+    size_t recipients_size = envelope.recipient_count * sizeof(struct recipient);
+    struct held *held = malloc(sizeof(*held) + recipients_size + record.len);
+    if (!held)
+        return NULL;
+    char *copy = (char *)(held + 1) + recipients_size;
+    memcpy(copy, record.data, record.len);
+    *held = (struct held){.malloced = true, .next_due_ms = UINT64_MAX};
+    if (!row_record_read(span_of(copy, record.len), scratch, &envelope, &state)) {
+        free(held);
+        return NULL;
+    }
+    held->row.envelope = envelope_in(held, envelope);
+    held->row.state = state;
+    return held;
+}
+
+struct held *held_new(struct stored_queue *queue, struct position at, struct span record,
+                      bool *ret_damaged)
+{
+    struct share *share = queue->queue.share;
+    struct arena scratch;
+    arena_init(&scratch, &share->own, ARENA_LIMIT);
+    *ret_damaged = false;
+    struct held *held = held_from(&scratch, record, ret_damaged);
+    arena_fini(&scratch);
+    if (!held)
+        return NULL;
+    held->row.queue = &queue->queue;
+    held->row.envelope.id = at.id;
+    held->row.due_ms = at.due_ms;
+    held->due.at = at;
+    held->due.priority = (uint32_t)random_next(&share->loop->random);
+    held->state = HELD_WAITING;
+    return held;
+}
+
+struct held *held_free(struct held *held)
+{
+    check(!held || (held->malloced && !held->entered));
+    free(held);
+    return NULL;
+}
+
+void held_set_busy(struct held *held, enum held_state state)
+{
+    struct window *window = stored(held->row.queue)->window;
+    leave_lists(held);
+    if (held->state == HELD_WAITING && held->body_memory) {
+        window->bodies_ready--;
+        list_remove(&held->age);
+    }
+    held->state = (uint8_t)state;
+    list_append(&window->busy, &held->link);
+}
+
+void held_wait(struct held *held)
+{
+    struct share *share = held->row.queue->share;
+    struct window *window = stored(held->row.queue)->window;
+    if (list_linked(&held->link))
+        list_remove(&held->link);
+    held->state = HELD_WAITING;
+    held->next_due_ms = UINT64_MAX;
+    if (!held->intake) {
+        due_tree_insert(&window->tree, &held->due);
+        if (held->body_memory) {
+            window->bodies_ready++;
+            list_append(&share->bodies, &held->age);
+        }
+        return;
+    }
+    /* By arrival: one that comes back goes before the younger ones. */
+    struct list_link *place = window->fresh.head.next;
+    while (place != &window->fresh.head &&
+           container_of(place, struct held, link)->row.due_ms <= held->row.due_ms)
+        place = place->next;
+    list_insert_before(place, &held->link);
+}
+
+/* ---- rows that come and go by our own batches ---- */
+
+static void lower_loaded_to(struct stored_queue *queue, struct position at)
+{
+    if (position_before(at, queue->loaded_to))
+        queue->loaded_to = at;
+}
+
+void window_put(struct stored_queue *queue, struct position at, struct span record)
+{
+    struct share *share = queue->queue.share;
+    queue_mark_dirty(queue);
+    if (!position_before(at, queue->loaded_to) && !queue->window->load)
+        return;
+    bool damaged;
+    struct held *held = held_new(queue, at, record, &damaged);
+    check(held || !damaged);
+    if (!held) {
+        lower_loaded_to(queue, at);
+        return;
+    }
+    held_enter(held, queue);
+    held_wait(held);
+    if (share->window_rows > share->limits.window_rows)
+        window_evict(share, LOAD_ROWS_LEAST, NULL);
+}
+
+void window_forget(struct held *held)
+{
+    struct stored_queue *queue = stored(held->row.queue);
+    struct window *window = queue->window;
+    uint64_t id = held->row.envelope.id;
+    queue_mark_dirty(queue);
+    held_leave(held);
+    if (!window->load || held->intake)
+        return;
+    struct held *stub = malloc(sizeof(*stub));
+    if (!stub) {
+        window->load->stale = true;
+        return;
+    }
+    *stub = (struct held){.malloced = true, .state = HELD_GONE};
+    stub->row.envelope.id = id;
+    held_enter(stub, queue);
+    list_append(&window->gone, &stub->link);
+}
+
+static void drop_stubs(struct window *window)
+{
+    for (struct list_link *link; (link = list_first(&window->gone));) {
+        struct held *stub = container_of(link, struct held, link);
+        held_leave(stub);
+        held_free(stub);
+    }
+}
+
+/* ---- the budget ---- */
+
+static unsigned evict_from(struct stored_queue *queue, unsigned rows)
+{
+    struct window *window = queue->window;
+    unsigned evicted = 0;
+    struct due_node *node;
+    while (evicted < rows && (node = due_tree_last(&window->tree))) {
+        struct held *held = container_of(node, struct held, due);
+        lower_loaded_to(queue, node->at);
+        held_leave(held);
+        held_free(held);
+        evicted++;
+    }
+    if (evicted)
+        queue_look(queue);
+    return evicted;
+}
+
+/* From the queue that was not pulled for longest, its latest rows. Not while it loads: the load
+ * would bring them again and leave a gap behind. */
+void window_evict(struct share *share, unsigned rows, const struct stored_queue *except)
+{
+    list_for_each(&share->recent, link, following) {
+        struct stored_queue *queue = container_of(link, struct window, recent)->queue;
+        if (rows == 0)
+            break;
+        if (queue == except || queue->window->load)
+            continue;
+        rows -= evict_from(queue, rows);
+        queue_trim_window(queue);
+    }
+}
+
+/* ---- loading ---- */
+
+unsigned window_load_rows(const struct share *share)
+{
+    unsigned rows = share->limits.window_rows / 4;
+    if (rows > WINDOW_LOAD_ROWS)
+        return WINDOW_LOAD_ROWS;
+    return rows < LOAD_ROWS_LEAST ? LOAD_ROWS_LEAST : rows;
+}
+
+static unsigned load_budget(struct share *share, const struct stored_queue *queue)
+{
+    unsigned most = window_load_rows(share), limit = share->limits.window_rows;
+    if (share->window_rows + most > limit)
+        window_evict(share, share->window_rows + most - limit, queue);
+    unsigned room = limit > share->window_rows ? limit - share->window_rows : 0;
+    if (room > most)
+        return most;
+    return room < LOAD_ROWS_LEAST ? LOAD_ROWS_LEAST : room;
+}
+
+/* One row that a load brought. False: no memory, this and the following stay on disk only. */
+static bool take_row(struct stored_queue *queue, struct position at, struct span record)
+{
+    struct share *share = queue->queue.share;
+    if (held_find(share, at.id, queue))
+        return true;
+    bool damaged;
+    struct held *held = held_new(queue, at, record, &damaged);
+    if (!held) {
+        share->usage.damaged += damaged;
+        return damaged; /* `queue check` names it; it cannot be delivered */
+    }
+    held_enter(held, queue);
+    held_wait(held);
+    settle_journaled(held);
+    return true;
+}
+
+static void take_rows(struct stored_queue *queue, const struct load *load)
+{
+    struct position loaded_to = queue->loaded_to;
+    for (unsigned i = 0; i < load->row_count; i++) {
+        uint8_t shard;
+        uint32_t number;
+        struct position at;
+        if (!row_key_read(load->rows[i].key, &shard, &number, &at.due_ms, &at.id))
+            continue;
+        if (!take_row(queue, at, load->rows[i].value)) {
+            queue->loaded_to = at;
+            return;
+        }
+        loaded_to = (struct position){at.due_ms, at.id + 1};
+    }
+    queue->loaded_to = load->at_end ? POSITION_END : loaded_to;
+}
+
+static void on_window_loaded(struct op *op)
+{
+    struct window_load *loaded = container_of(op, struct window_load, load.op);
+    struct stored_queue *queue = loaded->queue;
+    struct share *share = queue->queue.share;
+
+    share->loads--;
+    if (op->result >= 0 && !loaded->stale)
+        take_rows(queue, &loaded->load);
+    queue->window->load = NULL;
+    drop_stubs(queue->window);
+    load_release(&loaded->load);
+    queue_mark_dirty(queue);
+    if (op->result < 0)
+        queue_look_later(queue, RETRY_LOAD_MS);
+    else
+        queue_look(queue);
+    free(loaded);
+    share_look_drained(share);
+}
+
+void window_load_start(struct stored_queue *queue)
+{
+    struct share *share = queue->queue.share;
+    if (queue->window->load || queue_entirely_loaded(queue))
+        return;
+    struct window_load *loaded = calloc(1, sizeof(*loaded));
+    if (!loaded) {
+        queue_look_later(queue, RETRY_LOAD_MS);
+        return;
+    }
+    struct load *load = &loaded->load;
+    load_init(load, share->loop, LOAD_WINDOW, on_window_loaded);
+    loaded->queue = queue;
+    load->lower_len = (uint8_t)row_key(load->lower, queue->shard, queue->number,
+                                       queue->loaded_to.due_ms, queue->loaded_to.id).len;
+    load->upper_len = (uint8_t)row_key(load->upper, queue->shard, queue->number + 1, 0, 0).len;
+    load->max_rows = load_budget(share, queue);
+    load->max_bytes = WINDOW_LOAD_BYTES;
+    queue->window->load = loaded;
+    share->loads++;
+    share_load(share, load);
+}

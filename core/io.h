@@ -102,7 +102,7 @@ void io_datasync(struct io *io, struct op *op, int fd);
 /* ---- the loop's side ---- */
 
 /* Submits what was started and lets the kernel deliver; waits until something completes, io_wake was
- * called, or `wait_ns` has passed (0: does not wait). Results are then taken by io_next. 0, or a
+ * called, or `wait_ns` has passed (0: does not wait; the first turn never does). Results are then taken by io_next. 0, or a
  * negative errno: the ring is broken for good. */
 MUST_USE int io_turn(struct io *io, uint64_t wait_ns);
 

@@ -13,7 +13,8 @@
  * - A cancel finds its op by user_data, and the ring is in order: a cancel can only meet what was
  *   started before it, never a later op at the same address.
  * - Lost wake: io_wake leaves a completion or an eventfd count in the target's ring, so a wait that
- *   begins after it ends at once.
+ *   begins after it ends at once. A ring that is not enabled yet takes no message; therefore the turn
+ *   that enables it does not wait, and the caller looks again.
  * - The kernel refuses submissions again and again: the ring is broken, io_turn says so.
  *
  * Sockets stay in blocking mode: for O_NONBLOCK ones the kernel answers -EAGAIN instead of waiting. */
@@ -634,6 +635,7 @@ static int submit_and_wait(struct io *io, uint64_t wait_ns)
 
 int io_turn(struct io *io, uint64_t wait_ns)
 {
+    bool first = !io->enabled;
     enable(io);
     arm_event(io);
     bool hungry = false;
@@ -641,9 +643,8 @@ int io_turn(struct io *io, uint64_t wait_ns)
         hungry |= feed(io, &io->groups[i]);
     if (io->error)
         return io->error;
-    int result = wait_ns && !hungry && list_empty(&io->finished)
-                     ? submit_and_wait(io, wait_ns)
-                     : io_uring_submit_and_get_events(&io->ring);
+    bool waits = wait_ns && !first && !hungry && list_empty(&io->finished);
+    int result = waits ? submit_and_wait(io, wait_ns) : io_uring_submit_and_get_events(&io->ring);
     if (result < 0 && !passes(result))
         io->error = result;
     return io->error;

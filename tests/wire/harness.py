@@ -228,6 +228,19 @@ class Ringpost:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def start_ringpost(test, **options):
+    """Starts one for a unittest.TestCase; it must end well, and its log is shown if the test fails."""
+    ringpost = Ringpost(**options)
+
+    def end():
+        outcome = getattr(test, "_outcome", None)
+        failed = outcome is not None and not outcome.success
+        ringpost.__exit__(AssertionError if failed else None, failed or None, None)
+
+    test.addCleanup(end)
+    return ringpost.start()
+
+
 # ---- the journal ----
 
 
@@ -718,6 +731,90 @@ class Sink:
             session.transport.abort()
         self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
+
+
+# ---- injecting fast ----
+
+
+class Injector(threading.Thread):
+    """Sends messages over one connection as a good bulk client does: MAIL, RCPT and DATA in one
+    write, the next message's right behind the body. `messages` yields (sender, recipients, body);
+    `accepted` gets (id, recipients, body, seconds from the dot to its 250) for each 250."""
+
+    def __init__(self, port, messages, host="127.0.0.1"):
+        super().__init__(daemon=True)
+        self.address, self.messages = (host, port), iter(messages)
+        self.accepted, self.refused = [], []
+        self.error = None
+
+    def run(self):
+        try:
+            with socket.create_connection(self.address, timeout=PATIENCE_S) as self.socket:
+                self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self.replies = self.socket.makefile("rb")
+                self.converse()
+        except (OSError, EOFError) as error:
+            self.error = error
+
+    def reply(self):
+        while True:
+            line = self.replies.readline()
+            if not line:
+                raise EOFError("connection closed")
+            if line[3:4] != b"-":
+                return line.decode("utf-8", "replace").rstrip()
+
+    @staticmethod
+    def envelope(message):
+        sender, recipients, _ = message
+        lines = [f"MAIL FROM:<{sender}>", *(f"RCPT TO:<{recipient}>" for recipient in recipients),
+                 "DATA"]
+        return ("\r\n".join(lines) + "\r\n").encode()
+
+    def converse(self):
+        self.reply()
+        self.socket.sendall(b"EHLO injector.ringpost.test\r\n")
+        self.reply()
+        message = next(self.messages, None)
+        if message:
+            self.socket.sendall(self.envelope(message))
+        while message:
+            message = self.transact(message, next(self.messages, None))
+        self.socket.sendall(b"QUIT\r\n")
+        self.reply()
+
+    def transact(self, message, following):
+        """The envelope is out already; sends the body and the next envelope."""
+        _, recipients, body = message
+        answers = [self.reply() for _ in range(1 + len(recipients))]
+        go_on = self.reply()
+        if not go_on.startswith("354"):
+            self.refused.append((message, answers + [go_on]))
+            if following:
+                self.socket.sendall(self.envelope(following))
+            return following
+        stuffed = re.sub(rb"(^|\n)\.", rb"\1..", body) + b".\r\n"
+        self.socket.sendall(stuffed + (self.envelope(following) if following else b""))
+        started = time.monotonic()
+        answer = self.reply()
+        seconds = time.monotonic() - started
+        match = re.match(r"250 .*queued as (\S+)", answer)
+        if match:
+            self.accepted.append((match[1], recipients, body, seconds))
+        else:
+            self.refused.append((message, answers + [answer]))
+        return following
+
+
+def inject(port, messages, connections=10):
+    """Sends all messages over several connections; the injectors, ended."""
+    messages = list(messages)
+    injectors = [Injector(port, messages[number::connections]) for number in range(connections)]
+    for injector in injectors:
+        injector.start()
+    for injector in injectors:
+        injector.join()
+    return injectors
 
 
 # ---- messages ----

@@ -14,7 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { TEXT_MOST = 4 * 1024 * 1024, HARNESS_WALL_MS = 1000 };
+enum { HARNESS_WALL_MS = 1000 };
 
 struct share {
     struct chunk_pool pool;
@@ -205,7 +205,8 @@ static void harness_room(struct op *op)
 {
 }
 
-static void harness_init(struct harness *harness)
+/* `most`: room for the text of all replies, and for that of all messages. */
+static void harness_init(struct harness *harness, size_t most)
 {
     *harness = (struct harness){
         .relay = true,
@@ -227,10 +228,10 @@ static void harness_init(struct harness *harness)
     };
     harness->peer.v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr = {htonl(0xc0000207)}};
     op_init(&harness->room, harness_room);
-    char *memory = malloc(2 * (size_t)TEXT_MOST);
+    char *memory = malloc(2 * most);
     check(memory);
-    sink_init(&harness->replies, memory, TEXT_MOST);
-    sink_init(&harness->stored, memory + TEXT_MOST, TEXT_MOST);
+    sink_init(&harness->replies, memory, most);
+    sink_init(&harness->stored, memory + most, most);
 }
 
 static void harness_fini(struct harness *harness)

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-enum { LINE_MOST = 4096, CUTS_MOST = 1500 };
+enum { TEXT_MOST = 4 * 1024 * 1024, LINE_MOST = 4096, CUTS_MOST = 1500 };
 
 struct step {
     size_t input_end, replies_end; /* where `input` and `replies` end when it is over */
@@ -195,7 +195,7 @@ static struct transcript *transcript_read(const char *path)
     char *memory = malloc(3 * (size_t)TEXT_MOST);
     FILE *file = fopen(path, "r");
     assert_true(transcript && memory && file);
-    harness_init(&transcript->harness);
+    harness_init(&transcript->harness, TEXT_MOST);
     snprintf(transcript->name, sizeof transcript->name, "%s", path);
     sink_init(&transcript->input, memory, TEXT_MOST);
     sink_init(&transcript->replies, memory + TEXT_MOST, TEXT_MOST);

@@ -315,25 +315,28 @@ static bool is_ip(sa_family_t family)
     return family == AF_INET || family == AF_INET6;
 }
 
-static int new_socket(sa_family_t family, int *ret_fd)
+/* The descriptor, or what went wrong with it. */
+static int fd_or_close(int fd, int error)
+{
+    if (error == 0)
+        return fd;
+    close(fd);
+    return error;
+}
+
+static int new_socket(sa_family_t family)
 {
     int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
-    int error = is_ip(family) ? enable_option(fd, IPPROTO_TCP, TCP_NODELAY) : 0;
-    if (error) {
-        close(fd);
-        return error;
-    }
-    *ret_fd = fd;
-    return 0;
+    return fd_or_close(fd, is_ip(family) ? enable_option(fd, IPPROTO_TCP, TCP_NODELAY) : 0);
 }
 
 /* Does somebody answer at this Unix socket? */
 static bool answers(const struct address *address)
 {
-    int fd;
-    if (new_socket(AF_UNIX, &fd))
+    int fd = new_socket(AF_UNIX);
+    if (fd < 0)
         return true;
     int result = connect(fd, &address->any, address->len);
     bool refused = result < 0 && errno == ECONNREFUSED;
@@ -371,17 +374,13 @@ static int bind_listener(int fd, const struct address *address)
 
 int io_listen(struct io *io, const struct address *address, int backlog)
 {
-    int fd;
-    int error = new_socket(address->family, &fd);
-    if (error)
-        return error;
-    error = bind_listener(fd, address);
+    int fd = new_socket(address->family);
+    if (fd < 0)
+        return fd;
+    int error = bind_listener(fd, address);
     if (error == 0 && listen(fd, backlog) < 0)
         error = -errno;
-    if (error == 0)
-        return fd;
-    close(fd);
-    return error;
+    return fd_or_close(fd, error);
 }
 
 typedef int ask_name(int fd, struct sockaddr *address, socklen_t *len);
@@ -416,16 +415,10 @@ static int bind_source(int fd, const struct address *source)
 
 int io_socket(struct io *io, sa_family_t family, const struct address *source)
 {
-    int fd;
-    int error = new_socket(family, &fd);
-    if (error)
-        return error;
-    if (source && source->family != AF_UNSPEC)
-        error = bind_source(fd, source);
-    if (error == 0)
+    int fd = new_socket(family);
+    if (fd < 0 || !source || source->family == AF_UNSPEC)
         return fd;
-    close(fd);
-    return error;
+    return fd_or_close(fd, bind_source(fd, source));
 }
 
 void io_accept(struct io *io, struct op *op, int fd)
@@ -511,11 +504,12 @@ static bool feed(struct io *io, struct group *group)
 {
     unsigned free_buffers = group->count - group->lent;
     unsigned fed = 0;
-    while (fed < free_buffers && !list_empty(&group->starved)) {
+    struct list_link *first;
+    while (fed < free_buffers && (first = list_first(&group->starved))) {
         struct io_uring_sqe *sqe = take_sqe(io);
         if (!sqe)
             return false;
-        struct op *op = container_of(list_first(&group->starved), struct op, link);
+        struct op *op = container_of(first, struct op, link);
         unstarve(io, op);
         prepare_receive(io, op, sqe);
         fed++;

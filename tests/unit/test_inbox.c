@@ -108,12 +108,15 @@ static void test_many_senders(void **state)
     }
     struct list ready;
     list_init(&ready);
-    unsigned expected[SENDERS] = {0}, received = 0, slept = 0;
+    unsigned expected[SENDERS] = {0}, received = 0, slept = 0, tried = 0;
     while (received < SENDERS * total_of_sender()) {
         inbox_take(&office.inbox, &ready);
         unsigned now = receive(&ready, expected);
         received += now;
-        if (now || !inbox_sleep(&office.inbox))
+        if (now)
+            continue;
+        tried++;
+        if (!inbox_sleep(&office.inbox))
             continue;
         wait_for_wake(&office);
         inbox_awake(&office.inbox);
@@ -125,7 +128,7 @@ static void test_many_senders(void **state)
         free(senders[i].messages);
     }
     assert_true(slept > 0);
-    assert_int_equal(atomic_load(&office.wakes), slept); /* one wake per sleep */
+    assert_in_range(atomic_load(&office.wakes), slept, tried); /* one for a sleep, not for a message */
     sem_destroy(&office.wake);
 }
 

@@ -32,7 +32,7 @@ struct check {
     struct queue_check_result *result;
     struct chunk_pool pool;
     struct arena arena; /* one record's, emptied for the next */
-    uint64_t ceiling; /* the highest number as long as none is known */
+    uint64_t ceiling_ms; /* the highest of all workers': the next start begins there */
     bool ceiling_seen;
     struct noted_row *rows;
     size_t row_count, row_capacity;
@@ -179,10 +179,12 @@ static void reader_close(struct reader *reader)
 static void check_meta_record(struct check *check, const struct reader *meta, bool *shards_seen)
 {
     uint64_t number;
-    if (span_equals(meta->key, SPAN(META_CEILING))) {
+    if (span_starts_with(meta->key, SPAN(META_CEILING))) {
         check->ceiling_seen = true;
-        if (!meta_u64_read(meta->value, &check->ceiling))
-            find(check, QUEUE_CHECK_META, 0, "the id ceiling is no number");
+        if (!meta_u64_read(meta->value, &number))
+            find(check, QUEUE_CHECK_META, 0, "an id ceiling is no number");
+        else if (number > check->ceiling_ms)
+            check->ceiling_ms = number;
     } else if (span_equals(meta->key, SPAN(META_SHARDS))) {
         *shards_seen = true;
         if (!meta_u64_read(meta->value, &number) || number != SHARD_COUNT)
@@ -216,9 +218,9 @@ static void check_id(struct check *check, uint64_t id)
     if (id_shard(id) >= SHARD_COUNT)
         find(check, QUEUE_CHECK_MISMATCH, id, "the id has shard %u of %d", id_shard(id),
              SHARD_COUNT);
-    if (id >= check->ceiling)
-        find(check, QUEUE_CHECK_ABOVE_CEILING, id, "the id ceiling is %016" PRIx64,
-             check->ceiling);
+    if (check->ceiling_ms && id_wall_ms(id) >= check->ceiling_ms)
+        find(check, QUEUE_CHECK_ABOVE_CEILING, id, "it is of %" PRIu64 ", the id ceiling is %" PRIu64,
+             id_wall_ms(id), check->ceiling_ms);
 }
 
 static bool check_fresh_record(struct check *check, const struct reader *fresh)
@@ -341,7 +343,7 @@ static void check_row_in_queue(struct check *check, struct current_queue *queue,
 }
 
 static void check_row_key(struct check *check, const struct envelope *envelope, uint8_t shard,
-                          uint64_t due_ms, uint64_t id)
+                          uint64_t id)
 {
     check_id(check, id);
     if (envelope->id != id)
@@ -349,10 +351,6 @@ static void check_row_key(struct check *check, const struct envelope *envelope, 
     if (shard != id_shard(id))
         find(check, QUEUE_CHECK_MISMATCH, id, "the row is in shard %u, the id is of shard %u", shard,
              id_shard(id));
-    if (due_ms > envelope->expires_ms)
-        find(check, QUEUE_CHECK_MISMATCH, id,
-             "the row is due at %" PRIu64 ", after it expires at %" PRIu64, due_ms,
-             envelope->expires_ms);
 }
 
 static bool note_row(struct check *check, const struct envelope *envelope, uint32_t queue,
@@ -385,7 +383,7 @@ static bool check_row(struct check *check, const struct reader *row, struct curr
         envelope = (struct envelope){.size = ROW_SIZE_MAX}; /* its body is still accounted for */
         return note_row(check, &envelope, number, id);
     }
-    check_row_key(check, &envelope, shard, due_ms, id);
+    check_row_key(check, &envelope, shard, id);
     check_row_in_queue(check, queue, &envelope, due_ms);
     return note_row(check, &envelope, number, id);
 }
@@ -650,10 +648,7 @@ int queue_check(const char *directory, queue_on_finding *on_finding, void *conte
 {
     char path[4096];
     struct store_report report;
-    struct check check = {.on_finding = on_finding,
-                          .context = context,
-                          .result = ret_result,
-                          .ceiling = UINT64_MAX};
+    struct check check = {.on_finding = on_finding, .context = context, .result = ret_result};
     *ret_result = (struct queue_check_result){0};
     find_folder(directory, path, sizeof path);
     struct store_options options = {.path = path, .mode = STORE_READ_ONLY};

@@ -119,7 +119,8 @@ static void put_upload(struct fixture *f, uint64_t id)
 static void put_every_legal_state(struct fixture *f)
 {
     put_number(f, META_SHARDS, SHARD_COUNT);
-    put_number(f, META_CEILING, id_make(NOW_MS + 10000, 0, 0));
+    put_number(f, META_CEILING "0", NOW_MS - 10000); /* of a worker that was idle since */
+    put_number(f, META_CEILING "1", NOW_MS + 10000);
     put_number(f, META_WALL, NOW_MS);
     put_fresh(f, 1, id_of(1), BODY);
     put_queue(f, 0, "idle.example", 0);
@@ -310,9 +311,11 @@ static void two_rows_in_one_queue(struct fixture *f)
     put_row_record(f, SHARD, QUEUE_ORG, NOW_MS + 1, id_of(4), &envelope);
 }
 
-static void ceiling_too_low(struct fixture *f)
+static void id_above_the_ceiling(struct fixture *f)
 {
-    put_number(f, META_CEILING, id_of(5));
+    struct envelope envelope = envelope_of(id_make(NOW_MS + 10000, SHARD, 0), "example.net", 0);
+    put_row_record(f, SHARD, QUEUE_NET, NOW_MS, envelope.id, &envelope);
+    put_body(f, envelope.id, 0, BODY);
 }
 
 static void record_of_another_id(struct fixture *f)
@@ -330,13 +333,6 @@ static void row_in_another_shard(struct fixture *f)
     assert_true(queue_record_write(&record, &f->arena, &bytes));
     put(f, FAMILY_QUEUE, queue_key(key, SHARD + 1, QUEUE_NET), bytes);
     put_row_record(f, SHARD + 1, QUEUE_NET, NOW_MS, id_of(2), &envelope);
-    no_row(f);
-}
-
-static void row_due_after_its_end(struct fixture *f)
-{
-    struct envelope envelope = envelope_of(id_of(2), "example.net", 0);
-    put_row_record(f, SHARD, QUEUE_NET, EXPIRES_MS + 1, id_of(2), &envelope);
     no_row(f);
 }
 
@@ -380,12 +376,13 @@ static void wrong_number_of_shards(struct fixture *f)
 
 static void ceiling_is_no_number(struct fixture *f)
 {
-    put(f, FAMILY_META, SPAN(META_CEILING), SPAN("high"));
+    put(f, FAMILY_META, SPAN(META_CEILING "0"), SPAN("high"));
 }
 
 static void ceiling_missing(struct fixture *f)
 {
-    delete(f, FAMILY_META, SPAN(META_CEILING));
+    delete(f, FAMILY_META, SPAN(META_CEILING "0"));
+    delete(f, FAMILY_META, SPAN(META_CEILING "1"));
 }
 
 static void undecodable_fresh(struct fixture *f)
@@ -455,10 +452,9 @@ static const struct {
     {CASE(two_rows_that_know_nothing_of_each_other), {{QUEUE_CHECK_ROW_WITHOUT_REF, 2}}},
     {CASE(two_fresh_of_one_id), {{QUEUE_CHECK_DUPLICATE_ID, 1}}},
     {CASE(two_rows_in_one_queue), {{QUEUE_CHECK_DUPLICATE_ID, 1}, {QUEUE_CHECK_ROW_WITHOUT_REF, 1}}},
-    {CASE(ceiling_too_low), {{QUEUE_CHECK_ABOVE_CEILING, 1}}},
+    {CASE(id_above_the_ceiling), {{QUEUE_CHECK_ABOVE_CEILING, 1}}},
     {CASE(record_of_another_id), {{QUEUE_CHECK_MISMATCH, 1}}},
     {CASE(row_in_another_shard), {{QUEUE_CHECK_MISMATCH, 1}}},
-    {CASE(row_due_after_its_end), {{QUEUE_CHECK_MISMATCH, 1}}},
     {CASE(row_in_the_queue_of_another_domain), {{QUEUE_CHECK_MISMATCH, 1}}},
     {CASE(queue_without_record), {{QUEUE_CHECK_QUEUE_MISSING, 1}}},
     {CASE(first_due_after_the_first_row), {{QUEUE_CHECK_FIRST_DUE, 3}}},

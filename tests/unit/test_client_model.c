@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-enum { MESSAGES = 10, RECIPIENTS = 4, PIPE = 64 * 1024, BODY_MAX = 600, SEEDS = 6000 };
+enum { MESSAGES = 10, RECIPIENTS = 4, PIPE = 64 * 1024, BODY_MAX = 600, SEEDS = 2000 };
 
 struct pipe {
     char data[PIPE];

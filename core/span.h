@@ -42,6 +42,8 @@ static inline struct span span_skip(struct span span, size_t count)
 {
     if (count > span.len)
         count = span.len;
+    if (count == 0) /* C has no offset, not even zero, from a null pointer */
+        return span;
     return span_of(span.data + count, span.len - count);
 }
 

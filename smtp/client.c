@@ -306,6 +306,8 @@ void client_sent(struct client *client)
     check(client->output_held);
     client->output_held = false;
     client->commands_len = 0;
+    for (unsigned i = 0; i < client->flight_count; i++)
+        flight_at(client, i)->body_held = false;
     client->progress++;
 }
 
@@ -489,7 +491,7 @@ void client_begin(struct client *client, const struct client_transaction *transa
 bool client_take_result(struct client *client, struct client_result *ret_result)
 {
     struct client_flight *flight = flight_at(client, 0);
-    if (client->flight_count == 0 || !flight->closed)
+    if (client->flight_count == 0 || !flight->closed || flight->body_held)
         return false;
     *ret_result = (struct client_result){
         .owner = flight->transaction.owner,

@@ -20,7 +20,7 @@
  *     client_begin while client_can_begin and there is something to send, else client_quit some time
  *     if no send is in flight: n = client_output(...); if n: send; client_sent when it has ended
  *     if client_progress changed: deadline = now + client_wait_ms
- *     DONE or FAILED: close
+ *     DONE or FAILED: close; when the send in flight has ended too: client_sent, take the results
  *     on EOF, error or deadline: client_lost, then take the results
  *
  * What a recipient's verdict says, who is to blame:
@@ -73,8 +73,8 @@ enum client_trouble {
     CLIENT_TIMEOUT,  /* no answer in time */
 };
 
-/* One message to some recipients. What it points to stays until its result is taken; the body until
- * then too. */
+/* One message to some recipients. What it points to stays until its result is taken, which is never
+ * before the last send that holds bytes of it is over: a peer may answer a body it has not read. */
 struct client_transaction {
     const struct envelope *envelope;
     /* One per recipient of the envelope, in its order. Recipients whose outcome is
@@ -124,6 +124,7 @@ struct client_flight {
     bool mail_accepted; /* so the peer holds a transaction until the end of data or RSET */
     bool go_ahead;      /* 354 */
     bool body_begun, body_out;
+    bool body_held; /* bytes of the body are in an output whose client_sent has not come */
     bool may_duplicate;
     bool closed; /* finished and accounted for */
     struct stuffing body;
@@ -165,15 +166,20 @@ void client_init(struct client *client, const struct client_settings *settings);
 void client_input(struct client *client, struct span *input);
 
 /* What to send now: up to `max` iovecs (at least 4). 0: nothing, or the last output is still held.
- * The bytes are valid until client_sent. */
+ * The bytes are valid until client_sent, which also says that a send was given up. */
 MUST_USE unsigned client_output(struct client *client, struct iovec *iov, unsigned max);
 void client_sent(struct client *client);
+static inline bool client_output_held(const struct client *client)
+{
+    return client->output_held;
+}
 
 /* Whether client_begin is legal: READY, or BUSY with room for one behind a proven pipeline. */
 bool client_can_begin(const struct client *client);
 void client_begin(struct client *client, const struct client_transaction *transaction);
 
-/* The oldest transaction if it is finished. All its recipients have their verdicts. */
+/* The oldest transaction if it is finished and nobody holds its bytes. All its recipients have their
+ * verdicts. After FAILED or DONE with a send in flight, results may come only with client_sent. */
 bool client_take_result(struct client *client, struct client_result *ret_result);
 
 /* No more client_begin; QUIT goes out when the open transactions are answered. After a refused

@@ -368,6 +368,7 @@ static bool send_body(struct client *client, struct client_flight *flight, struc
         out->bytes += iov[i].iov_len;
     out->count += count;
     flight->body_begun = true;
+    flight->body_held = flight->body_held || count > 0;
     if (!flight->body.done)
         return false;
     flight->body_out = true;

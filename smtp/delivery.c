@@ -255,7 +255,8 @@ static void decide(struct delivery *delivery)
     take_results(delivery);
     notice_state(delivery);
     begin_what_can(delivery);
-    if (client_state(&delivery->client) == CLIENT_READY && !may_take_more(delivery))
+    bool usable = may_take_more(delivery) && client_can_begin(&delivery->client);
+    if (client_state(&delivery->client) == CLIENT_READY && !usable)
         client_quit(&delivery->client);
     send_what_can(delivery);
     take_results(delivery); /* of a transaction that needed no connection: not expressible there */
@@ -275,6 +276,10 @@ static void decide(struct delivery *delivery)
 static void gone(struct delivery *delivery)
 {
     struct egress *egress = delivery->lane->egress;
+    if (delivery->talking && client_output_held(&delivery->client))
+        client_sent(&delivery->client); /* it was given up: no send is in flight any more */
+    if (delivery->talking)
+        take_results(delivery);
     for (unsigned i = 0; i < countof(delivery->borrowed); i++)
         check(!delivery->borrowed[i].row);
     end_idling(delivery);

@@ -184,10 +184,10 @@ static void finish(struct stage *stage)
 {
     client_lost(&stage->client, false);
     check(over(stage) && !client_can_begin(&stage->client));
+    sent(stage);
     while (take(stage))
         continue;
     check(stage->begun == stage->taken);
-    sent(stage);
     say(stage);
     check(!stage->held);
     arena_fini(&stage->arena);

@@ -467,6 +467,8 @@ static void break_line(struct world *world)
     world->to_client.len = 0;
     while (arrives && world->to_server.len && serve(world))
         world->to_client.len = 0;
+    if (client_output_held(&world->client))
+        client_sent(&world->client);
     while (take_one(world))
         continue;
     for (unsigned i = 0; i < MESSAGES; i++)

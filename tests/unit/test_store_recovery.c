@@ -69,8 +69,24 @@ static bool has(struct store *store, unsigned record, size_t len)
     return true;
 }
 
+static size_t short_len(unsigned record)
+{
+    return VALUE_LEN;
+}
+
+static size_t long_len(unsigned record)
+{
+    return LONG_LEN;
+}
+
+/* So that records end anywhere in a block and some fill several. */
+static size_t mixed_len(unsigned record)
+{
+    return record % 5 == 4 ? 70000 + record : 200 + record * 97;
+}
+
 /* Writes `count` records and leaves a copy of the database as a kill would. */
-static void begin(struct fixture *fixture, unsigned count, size_t len)
+static void begin(struct fixture *fixture, unsigned count, size_t (*len_of)(unsigned record))
 {
     struct store_report report;
     char log[FOLDER_PATH];
@@ -83,7 +99,7 @@ static void begin(struct fixture *fixture, unsigned count, size_t len)
     fixture->ends[0] = size_of(log);
     fixture->records = count;
     for (unsigned i = 0; i < count; i++) {
-        put(store, i, len);
+        put(store, i, len_of(i));
         fixture->ends[i + 1] = size_of(log);
     }
     folder_copy(fixture->original, fixture->copy);
@@ -133,7 +149,7 @@ static void a_cut_log_keeps_all_whole_records(void **state)
 {
     struct fixture f;
     char path[FOLDER_PATH + 8];
-    begin(&f, 3, VALUE_LEN);
+    begin(&f, 3, short_len);
     for (off_t cut = f.ends[2]; cut < f.ends[3]; cut += 37) {
         struct store_report report;
         fresh_copy(&f, f.copy);
@@ -157,7 +173,7 @@ static void a_tail_of_zeros_or_noise_is_torn(void **state)
 {
     struct fixture f;
     char path[FOLDER_PATH + 8];
-    begin(&f, 3, VALUE_LEN);
+    begin(&f, 3, short_len);
     for (int noise = 0; noise < 2; noise++)
         for (off_t from = f.ends[2]; from < f.ends[3]; from += 101) {
             struct store_report report;
@@ -181,7 +197,7 @@ static void a_torn_tail_says_so_and_keeps_the_log(void **state)
     struct fixture f;
     struct store_report report;
     char path[FOLDER_PATH + 8];
-    begin(&f, 3, VALUE_LEN);
+    begin(&f, 3, short_len);
     fresh_copy(&f, f.copy);
     flip_bit(f.log, f.ends[3] - 20);
     struct store *store = open_store(work_path(&f, path), STORE_READ_WRITE, &report);
@@ -225,7 +241,7 @@ static void damage_in_the_middle_alarms_and_loses_only_itself(struct fixture *f,
 static void a_flipped_bit_loses_one_small_record(void **state)
 {
     struct fixture f;
-    begin(&f, RECORDS, VALUE_LEN);
+    begin(&f, RECORDS, short_len);
     damage_in_the_middle_alarms_and_loses_only_itself(&f, VALUE_LEN);
     end(&f);
 }
@@ -233,8 +249,201 @@ static void a_flipped_bit_loses_one_small_record(void **state)
 static void a_flipped_bit_loses_one_long_record(void **state)
 {
     struct fixture f;
-    begin(&f, 10, LONG_LEN);
+    begin(&f, 10, long_len);
     damage_in_the_middle_alarms_and_loses_only_itself(&f, LONG_LEN);
+    end(&f);
+}
+
+/* ---- anywhere ---- */
+
+enum { MIXED = 24, TRIALS = 60, SECTOR = 512 };
+
+/* Everything that the damage [from, to) does not touch is there. */
+static void assert_rest_is_there(struct fixture *f, struct store *store, off_t from, off_t to,
+                                 enum store_recovery recovery)
+{
+    for (unsigned i = 0; i < MIXED; i++) {
+        bool touched = f->ends[i] < to && from < f->ends[i + 1];
+        if (!touched && !has(store, i, mixed_len(i)))
+            fail_msg("damage [%ld, %ld): record %u [%ld, %ld) is lost", (long)from, (long)to, i,
+                     (long)f->ends[i], (long)f->ends[i + 1]);
+    }
+    if (to <= f->ends[MIXED - 1])
+        assert_int_equal(recovery, STORE_LOG_DAMAGED);
+}
+
+static void damage_anywhere_loses_only_what_it_hits(void **state)
+{
+    struct fixture f;
+    char path[FOLDER_PATH + 8];
+    begin(&f, MIXED, mixed_len);
+    srand(1);
+    for (int trial = 0; trial < TRIALS; trial++) {
+        static const char zeros[SECTOR];
+        struct store_report report;
+        off_t span = f.ends[MIXED] - f.ends[0] - SECTOR;
+        off_t from = f.ends[0] + rand() % span, to = from + (trial % 3 ? 1 : SECTOR);
+        fresh_copy(&f, f.copy);
+        if (trial % 3)
+            flip_bit(f.log, from);
+        else
+            overwrite(f.log, from, zeros, SECTOR);
+        struct store *store = open_store(work_path(&f, path), STORE_READ_WRITE, &report);
+        assert_rest_is_there(&f, store, from, to, report.recovery);
+        put(store, MIXED, 100);
+        store_close(store);
+        store = open_store(path, STORE_READ_WRITE, &report);
+        assert_int_equal(report.recovery, STORE_CLEAN);
+        assert_true(has(store, MIXED, 100));
+        store_close(store);
+    }
+    end(&f);
+}
+
+/* A mail may hold the bytes of a log. When its own frame is damaged, they are not taken for one. */
+static void a_log_inside_of_a_damaged_record_is_not_replayed(void **state)
+{
+    struct fixture f;
+    struct store_report report;
+    char path[FOLDER_PATH + 8], inner[FOLDER_PATH];
+    static char bytes[20000];
+    begin(&f, 10, short_len);
+    assert_true(folder_newest_log(f.copy, inner));
+    int fd = open(inner, O_RDONLY | O_CLOEXEC);
+    ssize_t len = pread(fd, bytes, (size_t)(f.ends[10] - f.ends[0]), f.ends[0]);
+    close(fd);
+
+    struct store *store = open_store(f.copy, STORE_READ_WRITE, &report);
+    char log[FOLDER_PATH];
+    struct span part = span_of(bytes, (size_t)len);
+    struct store_batch *batch = store_batch_new(store);
+    for (unsigned i = 0; i < 10; i++) { /* the inner log would bring these back */
+        unsigned char key[4] = {0, 0, 0, (unsigned char)i};
+        store_batch_delete(batch, i % 2 ? FAMILY_FRESH : FAMILY_ROW, span_of(key, 4));
+    }
+    assert_int_equal(store_commit(store, batch, true), 0);
+    store_batch_clear(batch);
+    assert_true(folder_newest_log(f.copy, log));
+    off_t at = size_of(log);
+    store_batch_put(batch, FAMILY_BODY, SPAN("mail"), &part, 1);
+    assert_int_equal(store_commit(store, batch, true), 0);
+    store_batch_free(batch);
+    put(store, 20, VALUE_LEN);
+    char killed[FOLDER_PATH + 16];
+    snprintf(killed, sizeof killed, "%s/killed", f.folder);
+    folder_copy(f.copy, killed);
+    store_close(store);
+
+    static const off_t hits[] = {0, 4, 5, 6, 20}; /* checksum, length, type, payload */
+    for (size_t i = 0; i < countof(hits); i++) {
+        fresh_copy(&f, killed);
+        flip_bit(f.log, at + hits[i]);
+        store = open_store(work_path(&f, path), STORE_READ_WRITE, &report);
+        assert_int_equal(report.recovery, STORE_LOG_DAMAGED);
+        for (unsigned record = 0; record < 10; record++)
+            assert_false(has(store, record, VALUE_LEN));
+        assert_true(has(store, 20, VALUE_LEN));
+        store_close(store);
+    }
+    end(&f);
+}
+
+/* ---- several logs ---- */
+
+static unsigned count_logs(const char *path)
+{
+    unsigned count = 0;
+    DIR *dir = opendir(path);
+    struct dirent *entry;
+    while ((entry = readdir(dir)))
+        count += strstr(entry->d_name, ".log") != NULL;
+    closedir(dir);
+    return count;
+}
+
+static void begin_several_logs(struct fixture *f, unsigned *ret_records, char first[FOLDER_PATH])
+{
+    struct store_report report;
+    begin(f, 0, long_len);
+    folder_remove(f->copy);
+    struct store *store = open_store(f->original, STORE_READ_WRITE, &report);
+    unsigned records = 0;
+    while (count_logs(f->original) < 2 && records < 1000)
+        put(store, records++, LONG_LEN);
+    for (unsigned i = 0; i < 5; i++)
+        put(store, records++, LONG_LEN);
+    folder_copy(f->original, f->copy);
+    assert_true(count_logs(f->copy) >= 2);
+    store_close(store);
+    *ret_records = records;
+    struct dirent **entries;
+    int count = scandir(f->copy, &entries, NULL, alphasort);
+    for (int i = 0; i < count; i++) {
+        if (strstr(entries[i]->d_name, ".log") && !first[0])
+            snprintf(first, FOLDER_PATH, "%s", entries[i]->d_name);
+        free(entries[i]);
+    }
+    free(entries);
+}
+
+static void an_older_log_that_ends_early_is_damage(void **state)
+{
+    struct fixture f;
+    struct store_report report;
+    char path[FOLDER_PATH + 8], first[FOLDER_PATH] = "", log[2 * FOLDER_PATH];
+    unsigned records, lost = 0;
+    begin_several_logs(&f, &records, first);
+    fresh_copy(&f, f.copy);
+    snprintf(log, sizeof log, "%s/%s", work_path(&f, path), first);
+    assert_int_equal(truncate(log, size_of(log) - 1000), 0);
+    struct store *store = open_store(path, STORE_READ_WRITE, &report);
+    assert_int_equal(report.recovery, STORE_LOG_DAMAGED);
+    for (unsigned i = 0; i < records; i++)
+        lost += !has(store, i, LONG_LEN);
+    assert_true(lost <= 1);
+    store_close(store);
+    end(&f);
+}
+
+static void a_torn_tail_behind_older_logs_is_torn(void **state)
+{
+    struct fixture f;
+    struct store_report report;
+    char path[FOLDER_PATH + 8], first[FOLDER_PATH] = "";
+    unsigned records;
+    begin_several_logs(&f, &records, first);
+    fresh_copy(&f, f.copy);
+    assert_int_equal(truncate(f.log, size_of(f.log) - 1000), 0);
+    struct store *store = open_store(work_path(&f, path), STORE_READ_WRITE, &report);
+    assert_int_equal(report.recovery, STORE_TORN_TAIL);
+    for (unsigned i = 0; i + 1 < records; i++)
+        assert_true(has(store, i, LONG_LEN));
+    store_close(store);
+    end(&f);
+}
+
+/* ---- reading only ---- */
+
+static void reading_only_says_the_same_and_changes_nothing(void **state)
+{
+    struct fixture f;
+    struct store_report report;
+    char path[FOLDER_PATH + 8];
+    begin(&f, 5, short_len);
+    for (int torn = 0; torn < 2; torn++) {
+        fresh_copy(&f, f.copy);
+        flip_bit(f.log, torn ? f.ends[5] - 20 : f.ends[1] + 100);
+        off_t size = size_of(f.log);
+        struct store *store = open_store(work_path(&f, path), STORE_READ_ONLY, &report);
+        assert_int_equal(report.recovery, torn ? STORE_TORN_TAIL : STORE_LOG_DAMAGED);
+        assert_true(has(store, 0, VALUE_LEN));
+        store_close(store);
+        assert_int_equal(size_of(f.log), size);
+        assert_int_equal(folder_count(path, "aside-"), 0);
+        store = open_store(path, STORE_READ_WRITE, &report);
+        assert_int_equal(report.recovery, torn ? STORE_TORN_TAIL : STORE_LOG_DAMAGED);
+        store_close(store);
+    }
     end(&f);
 }
 
@@ -246,6 +455,11 @@ int main(void)
         cmocka_unit_test(a_torn_tail_says_so_and_keeps_the_log),
         cmocka_unit_test(a_flipped_bit_loses_one_small_record),
         cmocka_unit_test(a_flipped_bit_loses_one_long_record),
+        cmocka_unit_test(damage_anywhere_loses_only_what_it_hits),
+        cmocka_unit_test(a_log_inside_of_a_damaged_record_is_not_replayed),
+        cmocka_unit_test(an_older_log_that_ends_early_is_damage),
+        cmocka_unit_test(a_torn_tail_behind_older_logs_is_torn),
+        cmocka_unit_test(reading_only_says_the_same_and_changes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -318,8 +318,8 @@ void client_sent(struct client *client)
 static void close_flight(struct client *client, struct client_flight *flight)
 {
     struct client_flight *behind = flight_at(client, client->flight_count - 1);
-    bool left_open = flight->mail_accepted && (!flight->body_out || flight->chunking) &&
-                     flight->delivered == 0;
+    bool left_open =
+        flight->mail_accepted && (!flight->body_out || flight->chunking) && flight->delivered == 0;
     if (left_open && (behind == flight || !behind->started))
         client->needs_reset = true;
     flight->closed = true;
@@ -358,7 +358,7 @@ static enum client_step step_behind(enum client_step step)
     }
 }
 
-/* A refusal in the middle of the body is believed, but the rest of the body cannot be called back. */
+/* A refusal in the middle of the body is believed, but the rest of it cannot be called back. */
 static void judge_early(struct client *client, struct client_flight *flight)
 {
     unsigned class = client->parser.code / 100;
@@ -548,8 +548,7 @@ uint64_t client_wait_ms(const struct client *client)
     if (client->session != STEP_END)
         return wait_of(client, client_steps[client->session].wait_at);
     for (unsigned i = 0; i < client->flight_count; i++) {
-        const struct client_flight *flight =
-            &client->flights[(client->first + i) % CLIENT_FLIGHTS];
+        const struct client_flight *flight = &client->flights[(client->first + i) % CLIENT_FLIGHTS];
         if (flight->closed)
             continue;
         bool sending_body = flight->sending == STEP_BODY && flight->owed == 0;

@@ -6,19 +6,19 @@
  * it, in the same write (RFC 2920 3.1). That is done only on a connection that has already answered
  * one transaction cleanly.
  *
- *     GREETING --EHLO answered--> READY <--all answered-- BUSY      client_begin: READY/BUSY -> BUSY
- *        |                          |                      |
- *        |                      client_quit                |
- *        |                          v                      |
- *        |                      QUITTING --221--> DONE     |
- *        +--refused---------------> FAILED <--421, lost, nonsense
+ *     GREETING --EHLO answered--> READY --client_begin--> BUSY
+ *        |                          | ^----all answered----'|
+ *     refused                  client_quit                  |
+ *        |                          v                       |
+ *        |                      QUITTING --221--> DONE      |
+ *        +-----------> FAILED <---- 421, lost, nonsense ----+
  *
  * The binding's loop, each time something happened on the connection:
  *
  *     while input: client_input(client, &span), consume what it took
  *     client_take_result until false: settle those transactions
- *     client_begin while client_can_begin and there is something to send, else client_quit some time
- *     if no send is in flight: n = client_output(...); if n: send; client_sent when it has ended
+ *     client_begin while client_can_begin and there is something to send; else client_quit in time
+ *     if no send is in flight: n = client_output(...); send them; client_sent when it has ended
  *     if client_progress changed: deadline = now + client_wait_ms
  *     DONE or FAILED: close; when the send in flight has ended too: client_sent, take the results
  *     on EOF, error or deadline: client_lost, then take the results
@@ -46,12 +46,12 @@
 #include "smtp/stuffing.h"
 
 enum {
-    CLIENT_COMMANDS = 2048, /* commands of one send; more go with the next. A RCPT has <= 900 */
+    CLIENT_COMMANDS = 2048,     /* commands of one send; more go with the next. A RCPT has <= 900 */
     CLIENT_OUTPUT = 256 * 1024, /* bytes of one send: a slow peer still shows progress in time */
-    CLIENT_TEXT = 256,      /* kept of a reply that failed the connection */
-    CLIENT_NAME = 128,      /* kept of the name the peer gave itself */
-    CLIENT_PATH = 512,      /* longest address we would say; RFC 5321 has 256 */
-    CLIENT_PARAMETER = 600, /* longest ENVID or ORCPT we pass on; RFC 3461 has 100 and 500 */
+    CLIENT_TEXT = 256,          /* kept of a reply that failed the connection */
+    CLIENT_NAME = 128,          /* kept of the name the peer gave itself */
+    CLIENT_PATH = 512,          /* longest address we would say; RFC 5321 has 256 */
+    CLIENT_PARAMETER = 600,     /* longest ENVID or ORCPT we pass on; RFC 3461 has 100 and 500 */
     CLIENT_FLIGHTS = 2,
 };
 
@@ -95,17 +95,17 @@ struct client_result {
 };
 
 enum client_step { /* the rows of the table */
-    STEP_BANNER,
-    STEP_EHLO,
-    STEP_HELO,
-    STEP_RSET,
-    STEP_MAIL,
-    STEP_RCPT,
-    STEP_DATA,
-    STEP_BODY,
-    STEP_BDAT,
-    STEP_QUIT,
-    STEP_END,
+                   STEP_BANNER,
+                   STEP_EHLO,
+                   STEP_HELO,
+                   STEP_RSET,
+                   STEP_MAIL,
+                   STEP_RCPT,
+                   STEP_DATA,
+                   STEP_BODY,
+                   STEP_BDAT,
+                   STEP_QUIT,
+                   STEP_END,
 };
 
 /* A transaction on its way through both cursors. Finished when all was sent and nothing is owed. */
@@ -141,13 +141,13 @@ struct client {
     struct client_flight flights[CLIENT_FLIGHTS];
     unsigned first, flight_count; /* ring: `first` is the oldest */
     uint8_t state, trouble;
-    uint8_t session;      /* enum client_step: BANNER, EHLO, HELO, QUIT; END in between */
-    bool session_owed;    /* its command was handed out (or it has none) */
-    bool greeted;         /* has been READY; a failure before that is the host's */
-    bool extended;        /* EHLO, not HELO */
-    bool proven;          /* has answered one transaction cleanly */
-    bool needs_reset;     /* the peer still holds a transaction that we have given up */
-    bool output_held;     /* handed out, client_sent has not come */
+    uint8_t session;   /* enum client_step: BANNER, EHLO, HELO, QUIT; END in between */
+    bool session_owed; /* its command was handed out (or it has none) */
+    bool greeted;      /* has been READY; a failure before that is the host's */
+    bool extended;     /* EHLO, not HELO */
+    bool proven;       /* has answered one transaction cleanly */
+    bool needs_reset;  /* the peer still holds a transaction that we have given up */
+    bool output_held;  /* handed out, client_sent has not come */
     bool quit_wanted;
     uint64_t begun, completed; /* transactions of this connection */
     uint32_t progress;
@@ -178,12 +178,14 @@ static inline bool client_output_held(const struct client *client)
 bool client_can_begin(const struct client *client);
 void client_begin(struct client *client, const struct client_transaction *transaction);
 
-/* The oldest transaction if it is finished and nobody holds its bytes. All its recipients have their
- * verdicts. After FAILED or DONE with a send in flight, results may come only with client_sent. */
+/* The oldest transaction if it is finished and nobody holds its bytes. All its recipients have
+ * their verdicts. After FAILED or DONE with a send in flight, results may come only with
+ * client_sent. */
 bool client_take_result(struct client *client, struct client_result *ret_result);
 
 /* No more client_begin; QUIT goes out when the open transactions are answered. After a refused
- * greeting or EHLO it still says QUIT; where nothing can be said any more the state does not change. */
+ * greeting or EHLO it still says QUIT; where nothing can be said any more the state does not
+ * change. */
 void client_quit(struct client *client);
 
 /* The connection ended or the deadline passed (`timeout`). Every open transaction is finished. */

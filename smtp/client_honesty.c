@@ -1,5 +1,6 @@
-/* What a peer cannot be given is said before anything is sent: an honest bounce in place of a silent
- * downgrade (RFC 1870 6.1, RFC 6152 3, RFC 6531 3.2), and which recipients a transaction is for. */
+/* What a peer cannot be given is said before anything is sent: an honest bounce in place of a
+ * silent downgrade (RFC 1870 6.1, RFC 6152 3, RFC 6531 3.2), and which recipients a transaction is
+ * for. */
 #include "smtp/client_steps.h"
 
 static void refuse_message(struct client *client, struct client_flight *flight, uint16_t code,

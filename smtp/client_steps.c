@@ -137,8 +137,8 @@ static void put_mail_parameters(const struct client *client, const struct client
                                 struct sink *command)
 {
     const struct envelope *envelope = flight->transaction.envelope;
-    unsigned body_8bit = ENVELOPE_BODY_HAS_8BIT |
-                         (envelope->flags & ENVELOPE_UTF8 ? 0 : ENVELOPE_HEADER_HAS_8BIT);
+    unsigned body_8bit =
+        ENVELOPE_BODY_HAS_8BIT | (envelope->flags & ENVELOPE_UTF8 ? 0 : ENVELOPE_HEADER_HAS_8BIT);
     if (capable(&client->capabilities, CAPABILITY_SIZE)) {
         sink_put(command, SPAN(" SIZE="));
         sink_decimal(command, flight->body_len);

@@ -11,8 +11,8 @@ struct client_out {
 };
 
 struct client_step_row {
-    struct span verb;    /* as verdicts name it */
-    size_t wait_at;      /* offset in struct config_delivery of how long its reply may take */
+    struct span verb; /* as verdicts name it */
+    size_t wait_at;   /* offset in struct config_delivery of how long its reply may take */
     /* Hands out its bytes and moves the sending cursor. False: no room left in this output. */
     bool (*send)(struct client *client, struct client_flight *flight, struct client_out *out);
     /* Judges the whole reply in client->parser; the judging cursor was moved already. */
@@ -34,7 +34,7 @@ struct reply_summary client_reply(struct client *client, struct client_flight *f
                                   struct span verb);
 
 /* client_honesty.c: which recipients this flight is for, the first untried ones up to the limits;
- * those that this peer cannot be given get their verdict at once. Returns how many are to be sent. */
+ * those that this peer cannot be given get their verdict at once. Returns how many are left. */
 uint64_t client_choose_recipients(struct client *client, struct client_flight *flight);
 
 /* Whether the verdict at `index` is still to come. */

@@ -17,7 +17,7 @@
 enum {
     REPLY_BYTES = 64 * 1024, /* of one reply; an EHLO with 50 keywords has 1 KB */
     REPLY_LINES = 200,
-    REPLY_LINE = 512, /* text kept of one line: RFC 5321 4.5.3.1.5 */
+    REPLY_LINE = 512,  /* text kept of one line: RFC 5321 4.5.3.1.5 */
     REPLY_TEXT = 1000, /* text kept of one reply */
 };
 

@@ -86,7 +86,8 @@ static struct span emit_run(struct stuffing *stuffing, struct span rest, size_t 
         bool at_dot = stuffing->after_lf && !stuffing->dot_doubled && rest.data[0] == '.';
         size_t found = at_dot ? 0 : find_dotted(rest);
         dot = found < rest.len;
-        len = dot ? found + 1 : rest.len; /* through the dot, which the next run begins with again */
+        len =
+            dot ? found + 1 : rest.len; /* through the dot, which the next run begins with again */
         advance = found;
     }
     if (len > most) {
@@ -120,9 +121,8 @@ static struct span next_rest(struct stuffing *stuffing)
     return (struct span){0};
 }
 
-/* The end is noticed with the last byte, not a call later: a chunk that is all out may be answered. */
-unsigned stuffing_emit(struct stuffing *stuffing, struct iovec *iov, unsigned max,
-                       size_t max_bytes)
+/* The end is noticed with the last byte, not a call later: a chunk that is out may be answered. */
+unsigned stuffing_emit(struct stuffing *stuffing, struct iovec *iov, unsigned max, size_t max_bytes)
 {
     unsigned count = 0;
     size_t bytes = 0;

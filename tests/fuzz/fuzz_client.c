@@ -27,11 +27,22 @@ struct stage {
 };
 
 static const char *const canned[] = {
-    "220 mx ready\r\n", "250 ok\r\n", "250 2.0.0 ok\r\n", "354 go\r\n", "250-mx\r\n250 PIPELINING\r\n",
+    "220 mx ready\r\n",
+    "250 ok\r\n",
+    "250 2.0.0 ok\r\n",
+    "354 go\r\n",
+    "250-mx\r\n250 PIPELINING\r\n",
     "250-mx\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 DSN\r\n",
-    "250-mx\r\n250-SIZE 60\r\n250 LIMITS RCPTMAX=2 MAILMAX=3\r\n", "250 ok\r\n250 ok\r\n354 go\r\n",
-    "250 ok\r\n250 ok\r\n250 ok\r\n", "421 4.4.2 idle\r\n", "421 closing\r\n", "450 4.2.1 later\r\n",
-    "452 4.5.3 too many recipients\r\n", "550 5.1.1 no\r\n", "503 5.5.1 bad sequence\r\n", "554 no\r\n",
+    "250-mx\r\n250-SIZE 60\r\n250 LIMITS RCPTMAX=2 MAILMAX=3\r\n",
+    "250 ok\r\n250 ok\r\n354 go\r\n",
+    "250 ok\r\n250 ok\r\n250 ok\r\n",
+    "421 4.4.2 idle\r\n",
+    "421 closing\r\n",
+    "450 4.2.1 later\r\n",
+    "452 4.5.3 too many recipients\r\n",
+    "550 5.1.1 no\r\n",
+    "503 5.5.1 bad sequence\r\n",
+    "554 no\r\n",
 };
 
 static void message_init(struct message *message, unsigned number)
@@ -136,7 +147,8 @@ static bool take(struct stage *stage)
               after->reply.code >= 400);
     }
     check(count[OUTCOME_UNTRIED] == result.untried && count[OUTCOME_FAILED] == result.failed);
-    check(count[OUTCOME_DELIVERED] == result.delivered && count[OUTCOME_DEFERRED] == result.deferred);
+    check(count[OUTCOME_DELIVERED] == result.delivered &&
+          count[OUTCOME_DEFERRED] == result.deferred);
     return true;
 }
 

@@ -1,5 +1,5 @@
-/* The client dialogue where a transcript would be too long or too many: hostile bytes at every step,
- * bodies larger than one send, answers before their time, keywords. */
+/* The client dialogue where a transcript would be too long or too many: hostile bytes at every
+ * step, bodies larger than one send, answers before their time, keywords. */
 #include "smtp/client.h"
 
 #include <setjmp.h>
@@ -29,9 +29,8 @@ static void talk_init(struct talk *talk)
         .recipients = {{.address = SPAN("b@d.example")}, {.address = SPAN("c@d.example")}},
         .body = SPAN("Subject: x\r\n\r\nx\r\n"),
     };
-    talk->envelope = (struct envelope){.reverse_path = SPAN("a@s.example"),
-                                       .recipients = talk->recipients,
-                                       .recipient_count = 2};
+    talk->envelope = (struct envelope){
+        .reverse_path = SPAN("a@s.example"), .recipients = talk->recipients, .recipient_count = 2};
     talk->transaction = (struct client_transaction){.envelope = &talk->envelope,
                                                     .verdicts = talk->verdicts,
                                                     .body = &talk->body,
@@ -91,9 +90,8 @@ static void prove(struct talk *talk)
     client_begin(&talk->client, &talk->transaction);
     say(talk, false);
     hear_text(talk, "250 ok\r\n250 ok\r\n250 ok\r\n");
-    hear_text(talk, capable(&talk->client.capabilities, CAPABILITY_CHUNKING)
-                        ? "250 ok\r\n"
-                        : "354 ok\r\n");
+    hear_text(talk, capable(&talk->client.capabilities, CAPABILITY_CHUNKING) ? "250 ok\r\n"
+                                                                             : "354 ok\r\n");
     if (client_state(&talk->client) == CLIENT_BUSY)
         hear_text(talk, "250 ok\r\n");
     assert_true(client_take_result(&talk->client, &result));
@@ -215,7 +213,7 @@ static void test_endless(void **state)
     }
 }
 
-/* A body goes out in sends of bounded size; each is progress, and nothing goes while one is held. */
+/* A body goes out in sends of bounded size; each is progress; nothing goes while one is held. */
 static void test_large_body(void **state)
 {
     struct talk talk;
@@ -276,8 +274,9 @@ static void test_early_answers(void **state)
                                   : "250-mx\r\n250 PIPELINING\r\n");
             client_begin(&talk.client, &talk.transaction);
             say(&talk, false);
-            struct span replies = span_string(chunking ? "250 ok\r\n250 ok\r\n250 ok\r\n"
-                                                       : "250 ok\r\n250 ok\r\n250 ok\r\n354 ok\r\n");
+            struct span replies =
+                span_string(chunking ? "250 ok\r\n250 ok\r\n250 ok\r\n"
+                                     : "250 ok\r\n250 ok\r\n250 ok\r\n354 ok\r\n");
             client_input(&talk.client, &replies);
             assert_true(say(&talk, true) > 0);
             replies = span_string(cases[i].reply);
@@ -296,7 +295,7 @@ static void test_early_answers(void **state)
     free(body);
 }
 
-/* A peer that answers a body it cannot have read: its bytes are not let go while a send has them. */
+/* A peer that answers a body it cannot have read: its bytes stay while a send has them. */
 static void test_answer_overtakes_send(void **state)
 {
     struct talk talk;
@@ -376,8 +375,8 @@ static void test_few_iovecs(void **state)
             }
             client_sent(&talk.client);
         }
-        assert_true(span_equals(span_of(wire, len),
-                                SPAN("..\r\n..\r\n..\r\n..\r\n..\r\n..\r\n.\r\n")));
+        assert_true(
+            span_equals(span_of(wire, len), SPAN("..\r\n..\r\n..\r\n..\r\n..\r\n..\r\n.\r\n")));
         talk_fini(&talk);
     }
 }
@@ -442,12 +441,17 @@ static void test_ehlo_lines(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hostile),       cmocka_unit_test(test_impossible_codes),
-        cmocka_unit_test(test_endless),       cmocka_unit_test(test_large_body),
-        cmocka_unit_test(test_early_answers), cmocka_unit_test(test_reply_before_command),
+        cmocka_unit_test(test_hostile),
+        cmocka_unit_test(test_impossible_codes),
+        cmocka_unit_test(test_endless),
+        cmocka_unit_test(test_large_body),
+        cmocka_unit_test(test_early_answers),
+        cmocka_unit_test(test_reply_before_command),
         cmocka_unit_test(test_answer_overtakes_send),
-        cmocka_unit_test(test_arena_full),    cmocka_unit_test(test_few_iovecs),
-        cmocka_unit_test(test_capabilities),  cmocka_unit_test(test_ehlo_lines),
+        cmocka_unit_test(test_arena_full),
+        cmocka_unit_test(test_few_iovecs),
+        cmocka_unit_test(test_capabilities),
+        cmocka_unit_test(test_ehlo_lines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,8 +5,8 @@
  *     FAILED, UNTRIED     it did not
  *     DEFERRED            it did not, unless the result says "may duplicate"
  *
- * and whatever it took had the reverse-path, the recipients and the body of one and the same message:
- * that is what goes wrong when pipelines are reset badly. */
+ * and whatever it took had the reverse-path, the recipients and the body of one and the same
+ * message: that is what goes wrong when pipelines are reset badly. */
 #include "smtp/client.h"
 
 #include <setjmp.h>
@@ -75,7 +75,8 @@ static bool chance(struct world *world, unsigned percent)
 #define expect(world, condition)                                                                   \
     do {                                                                                           \
         if (!(condition))                                                                          \
-            fail_msg("seed %lu: %s (line %d)", (unsigned long)(world)->seed, #condition, __LINE__);\
+            fail_msg("seed %lu: %s (line %d)", (unsigned long)(world)->seed, #condition,           \
+                     __LINE__);                                                                    \
     } while (0)
 
 static void pipe_put(struct pipe *pipe, struct span bytes)

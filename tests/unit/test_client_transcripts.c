@@ -1,5 +1,6 @@
-/* Plays tests/transcripts/client/NAME.txt against the client dialogue: whole, byte by byte, and cut in
- * two at every byte of what the server says. The form is described in tests/transcripts/client/README. */
+/* Plays tests/transcripts/client/NAME.txt against the client dialogue: whole, byte by byte, and cut
+ * in two at every byte of what the server says. The form is described in
+ * tests/transcripts/client/README. */
 #include "smtp/client.h"
 
 #include <dirent.h>
@@ -46,7 +47,7 @@ struct play {
 };
 
 __attribute__((noreturn, format(printf, 2, 3))) static void wrong(const struct play *play,
-                                                                   const char *format, ...)
+                                                                  const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
@@ -85,16 +86,26 @@ static size_t unescape(char *text)
         at++;
         char hex[3] = {0};
         switch (*at) {
-        case 'r': *to++ = '\r'; break;
-        case 'n': *to++ = '\n'; break;
-        case 't': *to++ = '\t'; break;
-        case '0': *to++ = '\0'; break;
+        case 'r':
+            *to++ = '\r';
+            break;
+        case 'n':
+            *to++ = '\n';
+            break;
+        case 't':
+            *to++ = '\t';
+            break;
+        case '0':
+            *to++ = '\0';
+            break;
         case 'x':
             memcpy(hex, at + 1, 2);
             *to++ = (char)strtoul(hex, NULL, 16);
             at += 2;
             break;
-        default: *to++ = *at; break;
+        default:
+            *to++ = *at;
+            break;
         }
     }
     size_t len = (size_t)(to - text);
@@ -106,7 +117,8 @@ static void start(struct play *play)
 {
     if (play->started)
         return;
-    struct client_settings settings = {.delivery = &play->delivery, .ehlo_name = SPAN("me.example")};
+    struct client_settings settings = {.delivery = &play->delivery,
+                                       .ehlo_name = SPAN("me.example")};
     client_init(&play->client, &settings);
     play->started = true;
 }
@@ -334,8 +346,8 @@ static void run_result(struct play *play, char *words)
     if (strcmp(message->name, name) != 0)
         wrong(play, "the result of %s, not of %s", message->name, name);
     char got[128];
-    snprintf(got, sizeof got, "%u delivered, %u deferred, %u failed, %u untried%s", result.delivered,
-             result.deferred, result.failed, result.untried,
+    snprintf(got, sizeof got, "%u delivered, %u deferred, %u failed, %u untried%s",
+             result.delivered, result.deferred, result.failed, result.untried,
              result.may_duplicate ? ", may duplicate" : "");
     if (!word || strcmp(word, got) != 0)
         wrong(play, "result is: %s", got);
@@ -365,7 +377,8 @@ static void run_verdict(struct play *play, const char *wanted)
 static void run_state(struct play *play, const char *wanted)
 {
     static const char *const states[] = {"greeting", "ready", "busy", "quitting", "done", "failed"};
-    static const char *const troubles[] = {"fine", "refused", "closing", "nonsense", "lost", "timeout"};
+    static const char *const troubles[] = {"fine",     "refused", "closing",
+                                           "nonsense", "lost",    "timeout"};
     char got[512];
     const struct reply_summary *failure = client_failure(&play->client);
     if (client_trouble(&play->client) == CLIENT_FINE)
@@ -380,8 +393,8 @@ static void run_state(struct play *play, const char *wanted)
 
 static void run_wait(struct play *play, const char *wanted)
 {
-    static const char *const names[] = {"-", "banner", "ehlo", "mail", "rcpt",
-                                        "data", "dot", "rset", "idle"};
+    static const char *const names[] = {"-",    "banner", "ehlo", "mail", "rcpt",
+                                        "data", "dot",    "rset", "idle"};
     uint64_t wait_ms = client_wait_ms(&play->client);
     if (wait_ms >= countof(names) || strcmp(names[wait_ms], wanted) != 0)
         wrong(play, "waits for: %s", wait_ms < countof(names) ? names[wait_ms] : "?");
@@ -493,10 +506,16 @@ static struct play *play_new(const char *path, long cut)
     *play = (struct play){
         .path = path,
         .cut = cut,
-        .delivery = {.banner_timeout_ms = 1, .ehlo_timeout_ms = 2, .mail_from_timeout_ms = 3,
-                     .rcpt_to_timeout_ms = 4, .data_timeout_ms = 5, .data_dot_timeout_ms = 6,
-                     .rset_timeout_ms = 7, .idle_timeout_ms = 8,
-                     .enable_pipelining = true, .enable_chunking = true},
+        .delivery = {.banner_timeout_ms = 1,
+                     .ehlo_timeout_ms = 2,
+                     .mail_from_timeout_ms = 3,
+                     .rcpt_to_timeout_ms = 4,
+                     .data_timeout_ms = 5,
+                     .data_dot_timeout_ms = 6,
+                     .rset_timeout_ms = 7,
+                     .idle_timeout_ms = 8,
+                     .enable_pipelining = true,
+                     .enable_chunking = true},
         .heard_bytes = malloc(BYTES_MAX),
         .said = malloc(BYTES_MAX),
         .messages = calloc(MESSAGES_MAX, sizeof(struct message)),

@@ -70,12 +70,12 @@ static void expect_round_trip(struct span body, size_t size, unsigned max, size_
     static char wire[WIRE_MAX], received[WIRE_MAX];
     static struct span pieces[2048];
     struct stuffing stuffing;
-    size_t received_len;
+    size_t received_len = 0;
     stuffing_start(&stuffing, STUFFING_DOT, pieces, cut(body, size, pieces));
     size_t len = emit_all(&stuffing, max, max_bytes, wire);
     assert_int_equal(receive(span_of(wire, len), received, &received_len), len);
-    bool complete = body.len == 0 ||
-                    (body.len >= 2 && memcmp(body.data + body.len - 2, "\r\n", 2) == 0);
+    bool complete =
+        body.len == 0 || (body.len >= 2 && memcmp(body.data + body.len - 2, "\r\n", 2) == 0);
     assert_true(span_starts_with(span_of(received, received_len), body));
     struct span added = span_skip(span_of(received, received_len), body.len);
     if (complete)
@@ -221,9 +221,12 @@ static void test_iovec_count(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bodies),         cmocka_unit_test(test_all_short_bodies),
-        cmocka_unit_test(test_every_position), cmocka_unit_test(test_exact),
-        cmocka_unit_test(test_chunk_is_left_alone), cmocka_unit_test(test_iovec_count),
+        cmocka_unit_test(test_bodies),
+        cmocka_unit_test(test_all_short_bodies),
+        cmocka_unit_test(test_every_position),
+        cmocka_unit_test(test_exact),
+        cmocka_unit_test(test_chunk_is_left_alone),
+        cmocka_unit_test(test_iovec_count),
         cmocka_unit_test(test_chunk_is_done_in_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

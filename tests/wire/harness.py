@@ -823,6 +823,7 @@ def inject(port, messages, connections=10):
 def make_message(subject="hello", size=0, *, sender="ann@sender.test", recipient="bob@a.test", seed=0):
     """A message with what breaks careless relays: dots, long lines, blank lines, 8-bit letters off."""
     lines = [f"From: <{sender}>", f"To: <{recipient}>", f"Subject: {subject}",
+             "Date: Tue, 24 Nov 2026 15:42:20 +0000",
              f"Message-ID: <{subject.replace(' ', '.')}.{seed}@sender.test>", "", ".", "..", ". a",
              "From here on", "", " " * 3, "x" * 990, "."]
     text = "\r\n".join(lines).encode() + b"\r\n"

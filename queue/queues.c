@@ -230,10 +230,11 @@ static void forget(struct stored_queue *queue)
     if (window && list_linked(&window->dirty))
         list_remove(&window->dirty);
     queue_trim_window(queue);
-    bool used = queue->window || queue->queue.lane || list_linked(&queue->queue.want);
-    if (used || (queue->recorded && !delete_record(queue))) {
-        queue->empty = false;
-        look_at_empty(queue);
+    bool held = queue->queue.lane || list_linked(&queue->queue.want);
+    bool busy = queue->window != NULL; /* its record is being written */
+    if (held || busy || (queue->recorded && !delete_record(queue))) {
+        uint64_t again_ms = busy ? SHARE_TICK_MS : EMPTY_QUEUE_MS;
+        agenda_enter(queue, queue->queue.share->loop->wall_ms + again_ms);
         return;
     }
     queue_free(queue);

@@ -94,7 +94,6 @@ struct stored_queue {
     bool recorded;  /* its record is on disk */
     bool announced;
     bool empty;     /* was seen empty at the last look */
-    bool load_failed;
     char text[];    /* the name */
 };
 

@@ -145,8 +145,8 @@ static void put_unix(const struct address *address, struct sink *sink)
     size_t start = offsetof(struct sockaddr_un, sun_path);
     size_t room = address->len > start ? address->len - start : 0;
     sink_put(sink, SPAN("unix:"));
-    sink_put(sink, span_of(address->unix_path.sun_path,
-                           strnlen(address->unix_path.sun_path, room)));
+    sink_put(sink,
+             span_of(address->unix_path.sun_path, strnlen(address->unix_path.sun_path, room)));
 }
 
 void address_put_host(const struct address *address, struct sink *sink)

@@ -6,11 +6,11 @@
  * conn_deadline, and returns. It never waits and is never called from inside its own calls.
  *
  *     CONNECTING --ok--> OPEN --conn_close--> CLOSING --in_flight == 0--> CLOSED (event, once)
- *          \--fail----> OPEN with CONN_ERROR           descriptor closed, memory is the owner's again
+ *          \--fail----> OPEN with CONN_ERROR              memory is the owner's again
  *
  * A deadline always runs while a conn exists: open and connect take the first one, conn_deadline
- * moves it. When it passes, CONN_TIMEOUT is set; the owner decides (a reply, then conn_close). An owner
- * that does not decide is asked again after CONN_CLOSE_MS.
+ * moves it. When it passes, CONN_TIMEOUT is set; the owner decides (a reply, then conn_close). An
+ * owner that does not decide is asked again after CONN_CLOSE_MS.
  *
  * Input stays in the ring's lent buffers; from CONN_LENT of them on receiving stops until the owner
  * has consumed half (back-pressure reaches the peer as a closed window). An idle conn holds none.
@@ -108,7 +108,7 @@ static inline bool conn_sending(const struct conn *conn)
 /* Asks for an advance in the next dispatch, with CONN_WOKEN. */
 void conn_wake(struct conn *conn);
 
-/* Ends the conn as told above; unread input is dropped. Idempotent. CONN_CLOSED comes last and is the
- * only advance after this. conn_abort cancels everything, the send too, and closes at once. */
+/* Ends the conn as told above; unread input is dropped. Idempotent. CONN_CLOSED comes last and is
+ * the only advance after this. conn_abort cancels everything, the send too, and closes at once. */
 void conn_close(struct conn *conn);
 void conn_abort(struct conn *conn);

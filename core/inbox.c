@@ -1,5 +1,6 @@
 /* A stack that senders push to with compare-and-swap and that the owner empties with one exchange.
- * The stack is newest first; the owner turns it round. Emptying as a whole leaves no ABA problem. */
+ * The stack is newest first; the owner turns it round. Emptying as a whole leaves no ABA problem.
+ */
 #include "core/inbox.h"
 
 void inbox_init(struct inbox *inbox)

@@ -19,8 +19,8 @@ struct inbox {
 
 void inbox_init(struct inbox *inbox);
 
-/* Pushes the chain first..last (linked by inbox_next, `first` to arrive first), as OP_BUSY. True: wake
- * the owner. */
+/* Pushes the chain first..last (linked by inbox_next, `first` to arrive first), as OP_BUSY. True:
+ * wake the owner. */
 MUST_USE bool inbox_push(struct inbox *inbox, struct op *first, struct op *last);
 
 /* Owner: takes all that is there and appends it to `ready`, oldest first, as OP_READY. */

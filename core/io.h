@@ -48,8 +48,8 @@ const char *io_explain(int error);
 
 /* Listening socket, close-on-exec. TCP: SO_REUSEADDR, SO_REUSEPORT, TCP_NODELAY (inherited by what
  * it accepts), IPv6 never takes IPv4. Unix: mode 0660; the file of a dead predecessor is replaced,
- * that of a living one is -EADDRINUSE. Blocking calls, for start-up and reload. Result: descriptor or
- * negative errno. */
+ * that of a living one is -EADDRINUSE. Blocking calls, for start-up and reload. Result: descriptor
+ * or negative errno. */
 MUST_USE int io_listen(struct io *io, const struct address *address, int backlog);
 
 /* The address a listening or connected socket is bound to, and a connected socket's peer. */
@@ -78,13 +78,13 @@ void io_buffer_return(struct io *io, uint16_t buffer);
 /* One sendmsg; the result may be short. `message` and its iovecs stay until done. */
 void io_send(struct io *io, struct op *op, int fd, const struct msghdr *message);
 
-/* Ends our direction: the peer reads what was sent, then the end. At once, so not while a send is in
- * flight. */
+/* Ends our direction: the peer reads what was sent, then the end. At once, so not while a send is
+ * in flight. */
 void io_shutdown(struct io *io, struct op *op, int fd);
 void io_close(struct io *io, struct op *op, int fd);
 void io_close_now(struct io *io, int fd); /* start-up and error paths: synchronous */
 
-/* One-shot readiness (POLLIN, POLLOUT), for descriptors of a library (c-ares). Result: the events. */
+/* One-shot readiness (POLLIN, POLLOUT), for a library's descriptors. Result: the events. */
 void io_poll(struct io *io, struct op *op, int fd, unsigned events);
 
 /* Asks for `op` to end soon with -ECANCELED (or with the result that was quicker). Its `done` runs
@@ -101,9 +101,9 @@ void io_datasync(struct io *io, struct op *op, int fd);
 
 /* ---- the loop's side ---- */
 
-/* Submits what was started and lets the kernel deliver; waits until something completes, io_wake was
- * called, or `wait_ns` has passed (0: does not wait; the first turn never does). Results are then taken by io_next. 0, or a
- * negative errno: the ring is broken for good. */
+/* Submits what was started and lets the kernel deliver; waits until something completes, io_wake
+ * was called, or `wait_ns` has passed (0: does not wait; the first turn never does). Results are
+ * then taken by io_next. 0, or a negative errno: the ring is broken for good. */
 MUST_USE int io_turn(struct io *io, uint64_t wait_ns);
 
 /* The next finished op with `result`, `more` and `buffer` of this one result, or NULL. The caller

@@ -24,7 +24,8 @@ struct admission {
     unsigned connections, limit, limit_per_address;
 };
 
-MUST_USE int admission_init(struct admission *admission, unsigned limit, unsigned limit_per_address);
+MUST_USE int admission_init(struct admission *admission, unsigned limit,
+                            unsigned limit_per_address);
 void admission_fini(struct admission *admission);
 enum listen_verdict admission_enter(struct admission *admission, const struct address *peer);
 void admission_leave(struct admission *admission, const struct address *peer);
@@ -48,6 +49,6 @@ MUST_USE int listener_init(struct listener *listener, struct loop *loop,
                            const struct address *address, struct admission *admission,
                            listen_on_connection *on_connection, void *context);
 void listener_start(struct listener *listener);
-/* Cancels, closes, then calls `on_stopped` from dispatch. Connections that the kernel had accepted and
- * nobody was told of are closed. Idempotent. */
+/* Cancels, closes, then calls `on_stopped` from dispatch. Connections that the kernel had accepted
+ * and nobody was told of are closed. Idempotent. */
 void listener_stop(struct listener *listener);

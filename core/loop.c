@@ -118,8 +118,8 @@ static uint64_t idle_ns(const struct loop *loop, uint64_t max_wait_ns)
     return wait < max_wait_ns ? wait : max_wait_ns;
 }
 
-/* Submits; waits only if the inbox was still empty after we had said that we sleep. (loop_stop wakes
- * in any case, so a wait that begins after it ends at once.) */
+/* Submits; waits only if the inbox was still empty after we had said that we sleep. (loop_stop
+ * wakes in any case, so a wait that begins after it ends at once.) */
 static int submit_and_wait(struct loop *loop, uint64_t wait_ns)
 {
     if (wait_ns == 0 || !inbox_sleep(&loop->inbox))

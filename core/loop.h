@@ -1,12 +1,12 @@
 /* loop: one thread's turn of events: ring, wheel, inbox and ready list.
  *
- * A turn: read the clock; take the inbox; fire due timers; dispatch the ring's results, then what is
- * ready, at most a budget of each, so that neither starves the other; submit, waiting only if nothing
- * is left to do. `done` functions run here and nowhere else. The ring first: what one turn brought for
- * an object is recorded by then, and its one advance sees all of it.
+ * A turn: read the clock; take the inbox; fire due timers; dispatch the ring's results, then what
+ * is ready, at most a budget of each, so that neither starves the other; submit, waiting only if
+ * nothing is left to do. `done` functions run here and nowhere else. The ring first: what one turn
+ * brought for an object is recorded by then, and its one advance sees all of it.
  *
- * Multishot ops (io_accept, io_receive) deliver each result by its own dispatch, in order, each with
- * result, buffer and `more` set for that one.
+ * Multishot ops (io_accept, io_receive) deliver each result by its own dispatch, in order, each
+ * with result, buffer and `more` set for that one.
  *
  * There are no globals: N loops run in N threads, or in one thread under the simulator, which calls
  * loop_turn itself. */

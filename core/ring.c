@@ -1,23 +1,24 @@
 /* io.h on io_uring.
  *
- * Approach. user_data of a request is its op; small numbers stand for our own requests. Results stay
- * in the completion ring until io_next copies one into its op. What ends without the kernel (a
+ * Approach. user_data of a request is its op; small numbers stand for our own requests. Results
+ * stay in the completion ring until io_next copies one into its op. What ends without the kernel (a
  * starved receive that is cancelled, a shutdown) goes through `finished`.
  *
  * Failure modes.
  * - Completion ring full: the kernel keeps the overflow and hands it over when we enter (NODROP);
  *   a multishot op ends without F_MORE then, and its owner starts it again.
- * - Buffer group empty: a receive ends with -ENOBUFS. It goes to the group's starved list. Each turn
- *   re-arms as many as there are free buffers, oldest first, and does not wait while some are left;
- *   they poll first, so an idle one takes no buffer and blocks nobody behind it.
+ * - Buffer group empty: a receive ends with -ENOBUFS. It goes to the group's starved list. Each
+ *   turn re-arms as many as there are free buffers, oldest first, and does not wait while some are
+ *   left; they poll first, so an idle one takes no buffer and blocks nobody behind it.
  * - A cancel finds its op by user_data, and the ring is in order: a cancel can only meet what was
  *   started before it, never a later op at the same address.
  * - Lost wake: io_wake leaves a completion or an eventfd count in the target's ring, so a wait that
- *   begins after it ends at once. A ring that is not enabled yet takes no message; therefore the turn
- *   that enables it does not wait, and the caller looks again.
+ *   begins after it ends at once. A ring that is not enabled yet takes no message; therefore the
+ *   turn that enables it does not wait, and the caller looks again.
  * - The kernel refuses submissions again and again: the ring is broken, io_turn says so.
  *
- * Sockets stay in blocking mode: for O_NONBLOCK ones the kernel answers -EAGAIN instead of waiting. */
+ * Sockets stay in blocking mode: for O_NONBLOCK ones the kernel answers -EAGAIN, it does not
+ * wait. */
 #include "core/io.h"
 
 #include <errno.h>
@@ -216,20 +217,21 @@ const char *io_explain(int error)
     case EPERM:
         switch (read_setting("/proc/sys/kernel/io_uring_disabled")) {
         case '2':
-            return "io_uring is switched off on this host: set the sysctl kernel.io_uring_disabled to 0";
+            return "io_uring is switched off on this host: "
+                   "set the sysctl kernel.io_uring_disabled to 0";
         case '1':
             return "io_uring is kept to one group on this host: set the sysctl "
-                   "kernel.io_uring_disabled to 0, or kernel.io_uring_group to a group of this process";
+                   "kernel.io_uring_disabled to 0, or kernel.io_uring_group to our group";
         }
         return "io_uring is blocked by a seccomp filter: allow the system calls io_uring_setup, "
                "io_uring_enter and io_uring_register (in a container: its seccomp profile)";
     case ENOSYS:
-        return "this kernel has no io_uring, or a seccomp filter hides it: Linux 6.1 or later with "
-               "CONFIG_IO_URING is needed, and in a container a seccomp profile that allows io_uring_setup, "
-               "io_uring_enter and io_uring_register";
+        return "this kernel has no io_uring, or a seccomp filter hides it: it takes Linux 6.1 or "
+               "later with CONFIG_IO_URING; in a container a seccomp profile that allows "
+               "io_uring_setup, io_uring_enter and io_uring_register";
     case EINVAL:
-        return "this kernel is too old, or the [ring] sizes are out of range: Linux 6.1 or later is "
-               "needed, sizes are powers of two";
+        return "this kernel is too old, or the [ring] sizes are out of range: it takes Linux 6.1 "
+               "or later; sizes are powers of two";
     case ENOMEM:
         return "no memory for the ring: raise the limit of locked memory (RLIMIT_MEMLOCK, "
                "LimitMEMLOCK= in a systemd unit), or lower entries or receive_buffers in [ring]";
@@ -248,8 +250,8 @@ static void enable(struct io *io)
 {
     if (io->enabled || io->error)
         return;
-    int error = (int)syscall(__NR_io_uring_register, io->ring.ring_fd,
-                             IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+    int error = (int)syscall(__NR_io_uring_register, io->ring.ring_fd, IORING_REGISTER_ENABLE_RINGS,
+                             NULL, 0);
     if (error < 0)
         io->error = -errno;
     else
@@ -267,8 +269,8 @@ static struct io_uring_sqe *take_sqe(struct io *io)
     struct io_uring_sqe *sqe = io_uring_get_sqe(&io->ring);
     for (int tries = 0; !sqe && !io->error; tries++) {
         enable(io);
-        int result = tries == 0 ? io_uring_submit(&io->ring)
-                                : io_uring_submit_and_get_events(&io->ring);
+        int result =
+            tries == 0 ? io_uring_submit(&io->ring) : io_uring_submit_and_get_events(&io->ring);
         if (result < 0 && (!passes(result) || tries == SUBMIT_TRIES))
             io->error = result;
         sqe = io_uring_get_sqe(&io->ring);

@@ -1,6 +1,6 @@
-/* The wheel. A timer sits in the level of the highest 6-bit digit in which its tick differs from the
- * present one, in the slot of that digit. When the present reaches a slot of a higher level, its
- * timers move down, at last into level 0, whose slots are single ticks.
+/* The wheel. A timer sits in the level of the highest 6-bit digit in which its tick differs from
+ * the present one, in the slot of that digit. When the present reaches a slot of a higher level,
+ * its timers move down, at last into level 0, whose slots are single ticks.
  *
  * `tick` itself is never "past": its slot is looked at again at each advance, so a timer that is
  * armed for the past goes there and fires in the next turn. The occupied bits are exact, so time
@@ -56,12 +56,12 @@ void timer_arm(struct timers *timers, struct timer *timer, uint64_t due_ns)
 }
 
 /* A link that is alone in its slot has the slot's head on both sides. */
-static void forget_slot_if_last(struct timers *timers, const struct timer *timer)
+static void forget_slot_if_last(struct timers *timers, struct timer *timer)
 {
-    const struct list_link *neighbour = timer->op.link.next;
+    struct list_link *neighbour = timer->op.link.next;
     if (neighbour != timer->op.link.prev)
         return;
-    const struct list *head = container_of((struct list_link *)(uintptr_t)neighbour, struct list, head);
+    const struct list *head = container_of(neighbour, struct list, head);
     size_t index = (size_t)(head - &timers->slots[0][0]);
     timers->occupied[index / TIMER_SLOTS] &= ~(UINT64_C(1) << index % TIMER_SLOTS);
 }
@@ -117,7 +117,7 @@ static void fire(struct timers *timers, struct list *ready)
 {
     struct list slot;
     take_slot(timers, 0, &slot);
-    list_for_each(&slot, link, following) {
+    list_for_each (&slot, link, following) {
         struct op *op = container_of(link, struct op, link);
         op->state = OP_READY;
         op->result = 0;

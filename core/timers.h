@@ -6,7 +6,8 @@
  * monotonic nanoseconds (clock.h). A timer fires by becoming ready in the loop: its `op.done` runs
  * from dispatch with result 0.
  *
- * Varghese and Lauck, "Hashed and Hierarchical Timing Wheels", scheme 7: 7 levels of 64 slots, 139 years. */
+ * Varghese and Lauck, "Hashed and Hierarchical Timing Wheels", scheme 7: 7 levels of 64 slots,
+ * 139 years. */
 #pragma once
 
 #include "core/op.h"

@@ -1,6 +1,6 @@
-/* Help for tests with real sockets: a connected TCP pair, and turns until something holds. A test that
- * includes this has a clock of its own that can be moved ahead (skipped_ns), so that no test waits
- * for a deadline. */
+/* Help for tests with real sockets: a connected TCP pair, and turns until something holds. A test
+ * that includes this has a clock of its own that can be moved ahead (skipped_ns), so that no test
+ * waits for a deadline. */
 #pragma once
 
 #include "core/clock.h"

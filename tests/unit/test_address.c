@@ -56,12 +56,47 @@ static void test_parse_and_put(void **state)
 static void test_no_addresses(void **state)
 {
     static const char *const cases[] = {
-        "", " ", "localhost", "mail.example", "127.1", "127.0.0", "127.0.0.1.", "127.0.0.1.5",
-        ".127.0.0.1", "127..0.1", "010.0.0.1", "00.0.0.1", "0x7f.0.0.1", "2130706433", "256.0.0.1",
-        "1.2.3.+4", "1.2.3. 4", " 1.2.3.4", "1.2.3.4 ", "1.2.3.4:", "1.2.3.4:65536", "1.2.3.4:-1",
-        "1.2.3.4:25:25", "1.2.3.4:smtp", "[1.2.3.4]", "[1.2.3.4]:25", "[::1", "::1]", "[]", "[]:25",
-        "[::1]25", "[::1]:", "[::1]:x", ":25", ":::", "1::2::3", "12345::", "fe80::1%eth0",
-        "unix:", "unix", "::1/128",
+        "",
+        " ",
+        "localhost",
+        "mail.example",
+        "127.1",
+        "127.0.0",
+        "127.0.0.1.",
+        "127.0.0.1.5",
+        ".127.0.0.1",
+        "127..0.1",
+        "010.0.0.1",
+        "00.0.0.1",
+        "0x7f.0.0.1",
+        "2130706433",
+        "256.0.0.1",
+        "1.2.3.+4",
+        "1.2.3. 4",
+        " 1.2.3.4",
+        "1.2.3.4 ",
+        "1.2.3.4:",
+        "1.2.3.4:65536",
+        "1.2.3.4:-1",
+        "1.2.3.4:25:25",
+        "1.2.3.4:smtp",
+        "[1.2.3.4]",
+        "[1.2.3.4]:25",
+        "[::1",
+        "::1]",
+        "[]",
+        "[]:25",
+        "[::1]25",
+        "[::1]:",
+        "[::1]:x",
+        ":25",
+        ":::",
+        "1::2::3",
+        "12345::",
+        "fe80::1%eth0",
+        "unix:",
+        "unix",
+        "::1/128",
         "1111:2222:3333:4444:5555:6666:7777:8888:9999:aaaa:bbbb:cccc",
     };
     for (size_t i = 0; i < countof(cases); i++) {
@@ -127,8 +162,8 @@ static void test_split_host(void **state)
         const char *text, *host;
         unsigned port;
     } good[] = {
-        {"mail.example", "mail.example", 25},   {"mail.example:2525", "mail.example", 2525},
-        {"[::1]:2525", "::1", 2525},            {"[::1]", "::1", 25},
+        {"mail.example", "mail.example", 25}, {"mail.example:2525", "mail.example", 2525},
+        {"[::1]:2525", "::1", 2525},          {"[::1]", "::1", 25},
         {"192.0.2.1:26", "192.0.2.1", 26},
     };
     for (size_t i = 0; i < countof(good); i++) {
@@ -138,8 +173,8 @@ static void test_split_host(void **state)
         assert_span(host, good[i].host);
         assert_int_equal(port, good[i].port);
     }
-    static const char *const bad[] = {"", ":25", "a:", "a:b", "a:25:26", "[a", "[]:1", "[a]b",
-                                      "a:65536"};
+    static const char *const bad[] = {"",   ":25",  "a:",   "a:b",    "a:25:26",
+                                      "[a", "[]:1", "[a]b", "a:65536"};
     for (size_t i = 0; i < countof(bad); i++) {
         struct span host;
         uint16_t port;
@@ -154,16 +189,26 @@ static void test_networks(void **state)
         const char *network, *address;
         bool contains;
     } cases[] = {
-        {"10.0.0.0/8", "10.255.1.2", true},     {"10.0.0.0/8", "11.0.0.0", false},
-        {"10.0.0.0/8", "9.255.255.255", false}, {"192.0.2.128/25", "192.0.2.128", true},
-        {"192.0.2.128/25", "192.0.2.127", false}, {"192.0.2.1", "192.0.2.1", true},
-        {"192.0.2.1", "192.0.2.2", false},      {"192.0.2.1/32", "192.0.2.1", true},
-        {"0.0.0.0/0", "203.0.113.9", true},     {"0.0.0.0/0", "2001:db8::1", false},
-        {"::/0", "2001:db8::1", true},          {"::/0", "192.0.2.1", true},
-        {"fd00::/8", "fd12::1", true},          {"fd00::/8", "fe00::1", false},
-        {"2001:db8::/33", "2001:db8:7fff::", true}, {"2001:db8::/33", "2001:db8:8000::", false},
-        {"::1", "::1", true},                   {"::1/128", "::2", false},
-        {"10.0.0.0/8", "::ffff:10.1.1.1", true}, {"::ffff:10.0.0.0/104", "10.1.1.1", true},
+        {"10.0.0.0/8", "10.255.1.2", true},
+        {"10.0.0.0/8", "11.0.0.0", false},
+        {"10.0.0.0/8", "9.255.255.255", false},
+        {"192.0.2.128/25", "192.0.2.128", true},
+        {"192.0.2.128/25", "192.0.2.127", false},
+        {"192.0.2.1", "192.0.2.1", true},
+        {"192.0.2.1", "192.0.2.2", false},
+        {"192.0.2.1/32", "192.0.2.1", true},
+        {"0.0.0.0/0", "203.0.113.9", true},
+        {"0.0.0.0/0", "2001:db8::1", false},
+        {"::/0", "2001:db8::1", true},
+        {"::/0", "192.0.2.1", true},
+        {"fd00::/8", "fd12::1", true},
+        {"fd00::/8", "fe00::1", false},
+        {"2001:db8::/33", "2001:db8:7fff::", true},
+        {"2001:db8::/33", "2001:db8:8000::", false},
+        {"::1", "::1", true},
+        {"::1/128", "::2", false},
+        {"10.0.0.0/8", "::ffff:10.1.1.1", true},
+        {"::ffff:10.0.0.0/104", "10.1.1.1", true},
     };
     for (size_t i = 0; i < countof(cases); i++) {
         struct network network;
@@ -174,8 +219,20 @@ static void test_networks(void **state)
             fail_msg("%s and %s", cases[i].network, cases[i].address);
     }
     static const char *const bad[] = {
-        "", "/8", "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/-1", "10.0.0.0/8/8", "10.0.0.1/8",
-        "10/8", "10.0.0.0:25/8", "::/129", "fd00::1/8", "[::1]/128", "2001:db8::/31x", "localhost",
+        "",
+        "/8",
+        "10.0.0.0/",
+        "10.0.0.0/33",
+        "10.0.0.0/-1",
+        "10.0.0.0/8/8",
+        "10.0.0.1/8",
+        "10/8",
+        "10.0.0.0:25/8",
+        "::/129",
+        "fd00::1/8",
+        "[::1]/128",
+        "2001:db8::/31x",
+        "localhost",
     };
     for (size_t i = 0; i < countof(bad); i++) {
         struct network network;
@@ -203,10 +260,14 @@ static void test_network_lists(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parse_and_put),         cmocka_unit_test(test_no_addresses),
-        cmocka_unit_test(test_unix_path_length),      cmocka_unit_test(test_unix_without_path),
-        cmocka_unit_test(test_no_address_has_a_text), cmocka_unit_test(test_ports),
-        cmocka_unit_test(test_split_host),            cmocka_unit_test(test_networks),
+        cmocka_unit_test(test_parse_and_put),
+        cmocka_unit_test(test_no_addresses),
+        cmocka_unit_test(test_unix_path_length),
+        cmocka_unit_test(test_unix_without_path),
+        cmocka_unit_test(test_no_address_has_a_text),
+        cmocka_unit_test(test_ports),
+        cmocka_unit_test(test_split_host),
+        cmocka_unit_test(test_networks),
         cmocka_unit_test(test_network_lists),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

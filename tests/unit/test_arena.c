@@ -60,8 +60,8 @@ static void test_limits(void **state)
     chunk_pool_init(&pool, 3 * 65536, KEEP);
     arena_init(&arena, &pool, 2 * 65536);
     arena_init(&other, &pool, LIMIT);
-    assert_null(arena_take(&arena, 2 * 65536));  /* the arena's */
-    assert_null(arena_take(&other, 3 * 65536));  /* the pool's */
+    assert_null(arena_take(&arena, 2 * 65536)); /* the arena's */
+    assert_null(arena_take(&other, 3 * 65536)); /* the pool's */
     assert_null(arena_take(&other, SIZE_MAX));
     assert_null(arena_take(&other, SIZE_MAX - 3));
     assert_int_equal(pool.in_use, 0);

@@ -47,8 +47,7 @@ static void read_one(struct subject *subject)
 
 static void read_all(struct subject *subject)
 {
-    while (conn_input(&subject->conn).len &&
-           !(subject->echoes && conn_sending(&subject->conn)))
+    while (conn_input(&subject->conn).len && !(subject->echoes && conn_sending(&subject->conn)))
         read_one(subject);
 }
 
@@ -642,10 +641,8 @@ struct crowd {
 static void crowd_start(struct crowd *crowd, void **state, unsigned count, unsigned buffers)
 {
     allow_descriptors(2 * count + 64);
-    struct io_options options = {.entries = 8,
-                                 .buffers = buffers,
-                                 .buffer_size = 512,
-                                 .optional_features = *(bool *)*state};
+    struct io_options options = {
+        .entries = 8, .buffers = buffers, .buffer_size = 512, .optional_features = *(bool *)*state};
     *crowd = (struct crowd){.count = count};
     assert_int_equal(loop_init(&crowd->loop, &options, 0), 0);
     crowd->subjects = calloc(count, sizeof *crowd->subjects);
@@ -755,34 +752,34 @@ static void test_thousand(void **state)
     crowd_finish(&crowd);
 }
 
-#define TESTS(features)                                                                              \
-    cmocka_unit_test_prestate(test_echo, features),                                                  \
-        cmocka_unit_test_prestate(test_pieces_are_sent_in_order, features),                          \
-        cmocka_unit_test_prestate(test_slow_reader, features),                                       \
-        cmocka_unit_test_prestate(test_back_pressure, features),                                     \
-        cmocka_unit_test_prestate(test_partial_consumption, features),                               \
-        cmocka_unit_test_prestate(test_pause, features),                                             \
-        cmocka_unit_test_prestate(test_wake, features),                                              \
-        cmocka_unit_test_prestate(test_one_advance_per_turn, features),                              \
-        cmocka_unit_test_prestate(test_half_close, features),                                        \
-        cmocka_unit_test_prestate(test_reset, features),                                             \
-        cmocka_unit_test_prestate(test_reset_while_sending, features),                               \
-        cmocka_unit_test_prestate(test_last_words, features),                                        \
-        cmocka_unit_test_prestate(test_deadline, features),                                          \
-        cmocka_unit_test_prestate(test_deadline_is_moved, features),                                 \
-        cmocka_unit_test_prestate(test_close_with_send_in_flight, features),                         \
-        cmocka_unit_test_prestate(test_abort_with_send_in_flight, features),                         \
-        cmocka_unit_test_prestate(test_close_sends_the_end, features),                               \
-        cmocka_unit_test_prestate(test_close_over_unread_input, features),                           \
-        cmocka_unit_test_prestate(test_patience_ends_by_bytes, features),                            \
-        cmocka_unit_test_prestate(test_patience_ends_by_time, features),                             \
-        cmocka_unit_test_prestate(test_consume_after_close, features),                               \
-        cmocka_unit_test_prestate(test_connect, features),                                           \
-        cmocka_unit_test_prestate(test_connect_refused, features),                                   \
-        cmocka_unit_test_prestate(test_connect_from_foreign_source, features),                       \
-        cmocka_unit_test_prestate(test_connect_without_answer, features),                            \
-        cmocka_unit_test_prestate(test_starved_group, features),                                     \
-        cmocka_unit_test_prestate(test_close_starved, features),                                     \
+#define TESTS(features)                                                                            \
+    cmocka_unit_test_prestate(test_echo, features),                                                \
+        cmocka_unit_test_prestate(test_pieces_are_sent_in_order, features),                        \
+        cmocka_unit_test_prestate(test_slow_reader, features),                                     \
+        cmocka_unit_test_prestate(test_back_pressure, features),                                   \
+        cmocka_unit_test_prestate(test_partial_consumption, features),                             \
+        cmocka_unit_test_prestate(test_pause, features),                                           \
+        cmocka_unit_test_prestate(test_wake, features),                                            \
+        cmocka_unit_test_prestate(test_one_advance_per_turn, features),                            \
+        cmocka_unit_test_prestate(test_half_close, features),                                      \
+        cmocka_unit_test_prestate(test_reset, features),                                           \
+        cmocka_unit_test_prestate(test_reset_while_sending, features),                             \
+        cmocka_unit_test_prestate(test_last_words, features),                                      \
+        cmocka_unit_test_prestate(test_deadline, features),                                        \
+        cmocka_unit_test_prestate(test_deadline_is_moved, features),                               \
+        cmocka_unit_test_prestate(test_close_with_send_in_flight, features),                       \
+        cmocka_unit_test_prestate(test_abort_with_send_in_flight, features),                       \
+        cmocka_unit_test_prestate(test_close_sends_the_end, features),                             \
+        cmocka_unit_test_prestate(test_close_over_unread_input, features),                         \
+        cmocka_unit_test_prestate(test_patience_ends_by_bytes, features),                          \
+        cmocka_unit_test_prestate(test_patience_ends_by_time, features),                           \
+        cmocka_unit_test_prestate(test_consume_after_close, features),                             \
+        cmocka_unit_test_prestate(test_connect, features),                                         \
+        cmocka_unit_test_prestate(test_connect_refused, features),                                 \
+        cmocka_unit_test_prestate(test_connect_from_foreign_source, features),                     \
+        cmocka_unit_test_prestate(test_connect_without_answer, features),                          \
+        cmocka_unit_test_prestate(test_starved_group, features),                                   \
+        cmocka_unit_test_prestate(test_close_starved, features),                                   \
         cmocka_unit_test_prestate(test_thousand, features)
 
 static bool with_optional = true, without_optional = false;

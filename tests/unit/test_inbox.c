@@ -1,5 +1,5 @@
-/* The inbox between threads. Worth most under ThreadSanitizer (-DRINGPOST_SANITIZE=thread): the owner
- * sleeps on a semaphore as soon as it can, so that a lost wake-up shows as a hang. */
+/* The inbox between threads. Worth most under ThreadSanitizer (-DRINGPOST_SANITIZE=thread): the
+ * owner sleeps on a semaphore as soon as it can, so that a lost wake-up shows as a hang. */
 #include "core/inbox.h"
 
 #include <setjmp.h>
@@ -41,8 +41,8 @@ static void push(struct post_office *office, struct message *first, struct messa
     }
 }
 
-/* Chains of one to CHAIN. The last one waits until the owner has slept once, which it does when it has
- * everything else. */
+/* Chains of one to CHAIN. The last one waits until the owner has slept once, which it does when it
+ * has everything else. */
 static void *send_all(void *context)
 {
     struct sender *sender = context;
@@ -130,7 +130,8 @@ static void test_many_senders(void **state)
         assert_int_equal(expected[i], total_of_sender());
         free(senders[i].messages);
     }
-    assert_in_range(atomic_load(&office.wakes), atomic_load(&office.slept), tried); /* one for a sleep, not for a message */
+    /* One wake for a sleep, not for a message. */
+    assert_in_range(atomic_load(&office.wakes), atomic_load(&office.slept), tried);
     sem_destroy(&office.wake);
 }
 

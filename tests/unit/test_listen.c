@@ -1,4 +1,5 @@
-/* Admission as a table, and a listener with real connections: limits, no descriptors left, stopping. */
+/* Admission as a table, and a listener with real connections: limits, no descriptors left,
+ * stopping. */
 #include "core/listen.h"
 #include "tests/unit/loopback.h"
 
@@ -104,10 +105,8 @@ static void on_stopped(struct op *op)
 static struct bench *start(void **state, unsigned limit, unsigned limit_per_address)
 {
     struct bench *bench = calloc(1, sizeof *bench);
-    struct io_options options = {.entries = 16,
-                                 .buffers = 16,
-                                 .buffer_size = 512,
-                                 .optional_features = *(bool *)*state};
+    struct io_options options = {
+        .entries = 16, .buffers = 16, .buffer_size = 512, .optional_features = *(bool *)*state};
     struct address any = loopback_address(0);
     assert_int_equal(loop_init(&bench->loop, &options, 0), 0);
     assert_int_equal(admission_init(&bench->admission, limit, limit_per_address), 0);
@@ -175,8 +174,8 @@ static void test_address_in_use(void **state)
     finish(bench);
 }
 
-/* Every descriptor that the limit allows, so that accepting fails. The limit is lowered first: the kernel
- * notes it when a listener starts to accept. */
+/* Every descriptor that the limit allows, so that accepting fails. The limit is lowered first: the
+ * kernel notes it when a listener starts to accept. */
 struct hoard {
     struct rlimit limit;
     unsigned count;

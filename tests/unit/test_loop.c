@@ -1,5 +1,5 @@
-/* The loop alone, between threads, and with a ring that brings more than a turn's budget. The threaded
- * tests are worth most under ThreadSanitizer (-DRINGPOST_SANITIZE=thread). */
+/* The loop alone, between threads, and with a ring that brings more than a turn's budget. The
+ * threaded tests are worth most under ThreadSanitizer (-DRINGPOST_SANITIZE=thread). */
 #include "tests/unit/loopback.h"
 
 #include <poll.h>
@@ -7,10 +7,8 @@
 
 static void loop_start(struct loop *loop, void **state, unsigned index)
 {
-    struct io_options options = {.entries = 64,
-                                 .buffers = 16,
-                                 .buffer_size = 512,
-                                 .optional_features = *(bool *)*state};
+    struct io_options options = {
+        .entries = 64, .buffers = 16, .buffer_size = 512, .optional_features = *(bool *)*state};
     assert_int_equal(loop_init(loop, &options, index), 0);
 }
 

@@ -135,7 +135,7 @@ struct entry {
 static void expect_values(struct list *list, const char *expected)
 {
     size_t at = 0;
-    list_for_each(list, link, following)
+    list_for_each (list, link, following)
         assert_int_equal(container_of(link, struct entry, link)->value, expected[at++]);
     assert_int_equal(expected[at], 0);
 }
@@ -165,7 +165,7 @@ static void test_list(void **state)
     expect_values(&other, "cabd");
     list_append_all(&list, &other); /* to an empty one */
     expect_values(&list, "cabd");
-    list_for_each(&list, link, following)
+    list_for_each (&list, link, following)
         list_remove(link);
     assert_true(list_empty(&list));
 }

@@ -112,8 +112,8 @@ static void test_explanations(void **state)
         int error;
         const char *word;
     } cases[] = {
-        {-EPERM, "seccomp"},          {-ENOSYS, "CONFIG_IO_URING"}, {-EINVAL, "6.1"},
-        {-ENOMEM, "RLIMIT_MEMLOCK"},  {-EMFILE, "RLIMIT_NOFILE"},   {-EIO, "ring"},
+        {-EPERM, "seccomp"},         {-ENOSYS, "CONFIG_IO_URING"}, {-EINVAL, "6.1"},
+        {-ENOMEM, "RLIMIT_MEMLOCK"}, {-EMFILE, "RLIMIT_NOFILE"},   {-EIO, "ring"},
     };
     for (size_t i = 0; i < countof(cases); i++)
         assert_non_null(strstr(io_explain(cases[i].error), cases[i].word));
@@ -591,7 +591,8 @@ static void test_files(void **state)
 static void test_wait_ends_by_time(void **state)
 {
     struct io *io = start(state);
-    assert_int_equal(turn(io, 600 * NS_PER_S), 0); /* the first never waits: see ring.c, lost wake */
+    assert_int_equal(turn(io, 600 * NS_PER_S),
+                     0); /* the first never waits: see ring.c, lost wake */
     uint64_t before = clock_mono_ns();
     assert_int_equal(turn(io, 20 * NS_PER_MS), 0);
     assert_true(clock_mono_ns() - before >= 19 * NS_PER_MS); /* it did not spin */

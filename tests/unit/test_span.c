@@ -50,11 +50,11 @@ static void test_trim(void **state)
 {
     static const struct {
         const char *text, *trimmed;
-    } cases[] = {{"", ""},        {" ", ""},        {" \t ", ""},     {"a", "a"},
-                 {" a\t", "a"},   {"a b", "a b"},   {"\r\n", "\r\n"}};
+    } cases[] = {{"", ""},      {" ", ""},      {" \t ", ""},    {"a", "a"},
+                 {" a\t", "a"}, {"a b", "a b"}, {"\r\n", "\r\n"}};
     for (size_t i = 0; i < countof(cases); i++)
-        assert_true(span_equals(span_trim(span_string(cases[i].text)),
-                                span_string(cases[i].trimmed)));
+        assert_true(
+            span_equals(span_trim(span_string(cases[i].text)), span_string(cases[i].trimmed)));
 }
 
 static void test_decimal(void **state)
@@ -78,10 +78,18 @@ static void test_decimal(void **state)
         const char *text;
         uint64_t max;
     } bad[] = {
-        {"", UINT64_MAX},    {"-1", UINT64_MAX},  {"+1", UINT64_MAX},    {" 1", UINT64_MAX},
-        {"1 ", UINT64_MAX},  {"1a", UINT64_MAX},  {"0x1", UINT64_MAX},   {"65536", 65535},
-        {"1", 0},            {"18446744073709551616", UINT64_MAX},
-        {"99999999999999999999", UINT64_MAX},     {"184467440737095516150", UINT64_MAX},
+        {"", UINT64_MAX},
+        {"-1", UINT64_MAX},
+        {"+1", UINT64_MAX},
+        {" 1", UINT64_MAX},
+        {"1 ", UINT64_MAX},
+        {"1a", UINT64_MAX},
+        {"0x1", UINT64_MAX},
+        {"65536", 65535},
+        {"1", 0},
+        {"18446744073709551616", UINT64_MAX},
+        {"99999999999999999999", UINT64_MAX},
+        {"184467440737095516150", UINT64_MAX},
     };
     for (size_t i = 0; i < countof(bad); i++) {
         uint64_t value = 12345;
@@ -169,10 +177,10 @@ static void test_sink_printable(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_equality),      cmocka_unit_test(test_any_case),
-        cmocka_unit_test(test_parts),         cmocka_unit_test(test_trim),
-        cmocka_unit_test(test_decimal),       cmocka_unit_test(test_sink_overflow),
-        cmocka_unit_test(test_sink_numbers),  cmocka_unit_test(test_sink_order),
+        cmocka_unit_test(test_equality),       cmocka_unit_test(test_any_case),
+        cmocka_unit_test(test_parts),          cmocka_unit_test(test_trim),
+        cmocka_unit_test(test_decimal),        cmocka_unit_test(test_sink_overflow),
+        cmocka_unit_test(test_sink_numbers),   cmocka_unit_test(test_sink_order),
         cmocka_unit_test(test_sink_printable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -49,11 +49,24 @@ static struct timer *take(struct wheel *wheel)
 
 static void test_never_early_at_most_a_tick_late(void **state)
 {
-    static const uint64_t delays[] = {
-        0,          1,           999999,       1000000,        1000001,      63 * NS_PER_MS,
-        64000000,   64000001,    65 * NS_PER_MS, 4095 * NS_PER_MS, 4096 * NS_PER_MS,
-        NS_PER_S,   300 * NS_PER_S, 3600 * NS_PER_S, 86400 * NS_PER_S, 5 * 86400 * NS_PER_S,
-        UINT64_C(400) * 86400 * NS_PER_S, UINT64_C(3000) * 86400 * NS_PER_S};
+    static const uint64_t delays[] = {0,
+                                      1,
+                                      999999,
+                                      1000000,
+                                      1000001,
+                                      63 * NS_PER_MS,
+                                      64000000,
+                                      64000001,
+                                      65 * NS_PER_MS,
+                                      4095 * NS_PER_MS,
+                                      4096 * NS_PER_MS,
+                                      NS_PER_S,
+                                      300 * NS_PER_S,
+                                      3600 * NS_PER_S,
+                                      86400 * NS_PER_S,
+                                      5 * 86400 * NS_PER_S,
+                                      UINT64_C(400) * 86400 * NS_PER_S,
+                                      UINT64_C(3000) * 86400 * NS_PER_S};
     for (size_t i = 0; i < countof(delays); i++) {
         struct wheel wheel;
         struct timer timer;

@@ -21,6 +21,7 @@ static inline struct masks block_masks(const char *block)
 {
     const __m128i lf = _mm_set1_epi8('\n'), cr = _mm_set1_epi8('\r');
     struct masks masks = {0};
+#pragma GCC unroll 4
     for (unsigned i = 0; i < BLOCK; i += 16) {
         __m128i octets;
         memcpy(&octets, block + i, sizeof octets);
@@ -95,13 +96,14 @@ size_t lines_scan(struct lines *lines, struct span text, bool stop_at_dot)
 
 bool span_has_8bit(struct span text)
 {
-    uint64_t any = 0;
-    while (text.len >= 4 * sizeof any) {
-        uint64_t words[4];
+    /* A vector of the compiler's own: two words at a time wherever the machine can do that. */
+    __attribute__((vector_size(16))) uint64_t any_words = {0}, words[4];
+    while (text.len >= sizeof words) {
         memcpy(words, text.data, sizeof words);
-        any |= words[0] | words[1] | words[2] | words[3];
+        any_words |= words[0] | words[1] | words[2] | words[3];
         text = span_skip(text, sizeof words);
     }
+    uint64_t any = any_words[0] | any_words[1];
     for (size_t i = 0; i < text.len; i++)
         any |= (unsigned char)text.data[i];
     return (any & UINT64_C(0x8080808080808080)) != 0;

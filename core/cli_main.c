@@ -109,7 +109,8 @@ static int check_directory(const struct cli *cli, const char *directory)
         print_result_text(&result);
     if (error < 0) {
         fprintf(stderr, "ringpost: cannot check %s: %s%s\n", directory, result.error,
-                error == -EBUSY ? " (a queue can be checked only while its daemon is stopped)" : "");
+                error == -EBUSY ? " (a queue can be checked only while its daemon is stopped)"
+                                : "");
         return EXIT_UNABLE;
     }
     return result.illegal ? EXIT_BAD : EXIT_GOOD;

@@ -1,6 +1,6 @@
-/* Rows are sorted by due time, everything else by id. So rows are read first and noted as (id, queue,
- * size and flags), and sorted; then `body` and `ref`, which already come by id, are read beside them:
- * one step per message, which sees all there is of it. */
+/* Rows are sorted by due time, everything else by id. So rows are read first and noted as (id,
+ * queue, size and flags), and sorted; then `body` and `ref`, which already come by id, are read
+ * beside them: one step per message, which sees all there is of it. */
 #include "queue/check.h"
 
 #include "queue/record.h"
@@ -31,7 +31,7 @@ struct check {
     void *context;
     struct queue_check_result *result;
     struct chunk_pool pool;
-    struct arena arena; /* one record's, emptied for the next */
+    struct arena arena;  /* one record's, emptied for the next */
     uint64_t ceiling_ms; /* the highest of all workers': the next start begins there */
     bool ceiling_seen;
     struct noted_row *rows;
@@ -219,8 +219,8 @@ static void check_id(struct check *check, uint64_t id)
         find(check, QUEUE_CHECK_MISMATCH, id, "the id has shard %u of %d", id_shard(id),
              SHARD_COUNT);
     if (check->ceiling_ms && id_wall_ms(id) >= check->ceiling_ms)
-        find(check, QUEUE_CHECK_ABOVE_CEILING, id, "it is of %" PRIu64 ", the id ceiling is %" PRIu64,
-             id_wall_ms(id), check->ceiling_ms);
+        find(check, QUEUE_CHECK_ABOVE_CEILING, id,
+             "it is of %" PRIu64 ", the id ceiling is %" PRIu64, id_wall_ms(id), check->ceiling_ms);
 }
 
 static bool check_fresh_record(struct check *check, const struct reader *fresh)
@@ -305,8 +305,8 @@ static void seek_queue(struct check *check, struct current_queue *queue, uint8_t
         queue->found = false;
         reader_next(&queue->reader);
     }
-    queue->found = queue->reader.at_record &&
-                   compare_queues(at_shard, at_number, shard, number) == 0;
+    queue->found =
+        queue->reader.at_record && compare_queues(at_shard, at_number, shard, number) == 0;
     queue->reported = queue->reported && queue->shard == shard && queue->number == number;
     queue->shard = shard;
     queue->number = number;
@@ -349,8 +349,8 @@ static void check_row_key(struct check *check, const struct envelope *envelope, 
     if (envelope->id != id)
         find(check, QUEUE_CHECK_MISMATCH, id, "the row's record has id %016" PRIx64, envelope->id);
     if (shard != id_shard(id))
-        find(check, QUEUE_CHECK_MISMATCH, id, "the row is in shard %u, the id is of shard %u", shard,
-             id_shard(id));
+        find(check, QUEUE_CHECK_MISMATCH, id, "the row is in shard %u, the id is of shard %u",
+             shard, id_shard(id));
 }
 
 static bool note_row(struct check *check, const struct envelope *envelope, uint32_t queue,
@@ -436,8 +436,8 @@ static void read_body_key(struct walk *walk)
 static void read_ref_key(struct walk *walk)
 {
     struct reader *ref = &walk->ref;
-    while (ref->at_record && (!ref_key_read(ref->key, &walk->ref_id, &walk->ref_queue) ||
-                              ref->value.len)) {
+    while (ref->at_record &&
+           (!ref_key_read(ref->key, &walk->ref_id, &walk->ref_queue) || ref->value.len)) {
         undecodable(walk->check, FAMILY_REF, ref->key);
         reader_next(ref);
     }
@@ -564,7 +564,8 @@ static void judge_upload(struct check *check, const struct parts *parts)
              "the message is accepted, but marked as being uploaded");
     else
         find(check, QUEUE_CHECK_UPLOAD_LEFT, parts->id,
-             "%" PRIu64 " part(s) of a message that was never accepted; the next start deletes them",
+             "%" PRIu64
+             " part(s) of a message that was never accepted; the next start deletes them",
              parts->body_parts);
 }
 
@@ -584,8 +585,8 @@ static void judge_message(struct walk *walk, const struct parts *parts)
     else if (parts->row_count)
         judge_body(check, parts);
     else if (parts->body_parts && !parts->upload)
-        find(check, QUEUE_CHECK_BODY_WITHOUT_ROW, parts->id, "%" PRIu64 " part(s), %" PRIu64 " bytes",
-             parts->body_parts, parts->body_bytes);
+        find(check, QUEUE_CHECK_BODY_WITHOUT_ROW, parts->id,
+             "%" PRIu64 " part(s), %" PRIu64 " bytes", parts->body_parts, parts->body_bytes);
 }
 
 static void walk_messages(struct check *check)

@@ -15,31 +15,31 @@
 
 /* KIND(name, text for machines, is it only a note?) */
 #define QUEUE_CHECK_KINDS(KIND)                                                                    \
-    KIND(UNREADABLE, "unreadable", false)       /* a family could not be read to its end */        \
-    KIND(LOG_DAMAGED, "log-damaged", false)     /* the daemon repairs it when it starts */         \
-    KIND(UNDECODABLE, "undecodable", false)     /* a key or record that is none of ours */         \
-    KIND(MISMATCH, "mismatch", false)           /* record and key, or record and queue, differ */  \
+    KIND(UNREADABLE, "unreadable", false)   /* a family could not be read to its end */            \
+    KIND(LOG_DAMAGED, "log-damaged", false) /* the daemon repairs it when it starts */             \
+    KIND(UNDECODABLE, "undecodable", false) /* a key or record that is none of ours */             \
+    KIND(MISMATCH, "mismatch", false)       /* record and key, or record and queue, differ */      \
     KIND(FRESH_AND_QUEUED, "fresh-and-queued", false)                                              \
     KIND(ROW_WITHOUT_BODY, "row-without-body", false)                                              \
     KIND(BODY_WITHOUT_ROW, "body-without-row", false)                                              \
-    KIND(BODY_SIZE, "body-size", false)         /* parts missing, or not the envelope's size */    \
+    KIND(BODY_SIZE, "body-size", false) /* parts missing, or not the envelope's size */            \
     KIND(REF_WITHOUT_ROW, "ref-without-row", false)                                                \
     KIND(REF_FOR_SINGLE, "ref-for-single-row", false)                                              \
     KIND(ROW_WITHOUT_REF, "row-without-ref", false)                                                \
-    KIND(DUPLICATE_ID, "duplicate-id", false)   /* two records where there can be one */           \
+    KIND(DUPLICATE_ID, "duplicate-id", false)      /* two records where there can be one */        \
     KIND(ABOVE_CEILING, "id-above-ceiling", false) /* it could be given out again */               \
     KIND(QUEUE_MISSING, "queue-missing", false)                                                    \
-    KIND(FIRST_DUE, "first-due-too-late", false) /* rows before it would not be found */           \
+    KIND(FIRST_DUE, "first-due-too-late", false)   /* rows before it would not be found */         \
     KIND(UPLOAD_QUEUED, "upload-of-queued", false) /* the next start would delete its body */      \
     KIND(META, "meta", false)                                                                      \
-    KIND(UPLOAD_LEFT, "upload-left", true)      /* parts of a message that was never accepted */   \
-    KIND(TORN_TAIL, "torn-tail", true)          /* an unfinished write at the end of the log */
+    KIND(UPLOAD_LEFT, "upload-left", true) /* parts of a message that was never accepted */        \
+    KIND(TORN_TAIL, "torn-tail", true)     /* an unfinished write at the end of the log */
 
 enum queue_check_kind {
 #define KIND(name, text, note) QUEUE_CHECK_##name,
     QUEUE_CHECK_KINDS(KIND)
 #undef KIND
-    QUEUE_CHECK_COUNT,
+        QUEUE_CHECK_COUNT,
 };
 
 const char *queue_check_kind_name(enum queue_check_kind kind);

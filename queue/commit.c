@@ -19,8 +19,7 @@ static void append(struct commit *commit, struct mutation *mutation)
         commit->bytes += mutation->parts[i].len;
 }
 
-static struct mutation *mutation_new(struct arena *arena, enum store_family family,
-                                     struct span key)
+static struct mutation *mutation_new(struct arena *arena, enum store_family family, struct span key)
 {
     check(family < FAMILIES && key.len <= MUTATION_KEY_MAX);
     struct mutation *mutation = arena_take(arena, sizeof *mutation);

@@ -14,8 +14,7 @@ int committer_init(struct committer *committer, struct store *store, uint64_t ne
     struct store_batch *batch = store_batch_new(store);
     if (!batch)
         return -ENOMEM;
-    *committer =
-        (struct committer){.store = store, .batch = batch, .next_sequence = next_sequence};
+    *committer = (struct committer){.store = store, .batch = batch, .next_sequence = next_sequence};
     return 0;
 }
 
@@ -125,7 +124,8 @@ static bool comes_after(const struct mutation *a, const struct mutation *b)
     return order ? order > 0 : a->key_len > b->key_len;
 }
 
-/* Merges the runs [at, middle) and [middle, end) of `from` into `to`; equal ones keep their order. */
+/* Merges the runs [at, middle) and [middle, end) of `from` into `to`; equal ones keep their order.
+ */
 static void merge(struct mutation **from, struct mutation **to, size_t at, size_t middle,
                   size_t end)
 {

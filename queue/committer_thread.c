@@ -1,5 +1,6 @@
-/* Workers push into an inbox, which says when the thread must be woken; the wake is a futex. While a
- * group is held back by the pace the thread sleeps without listening: a burst costs no wake at all.
+/* Workers push into an inbox, which says when the thread must be woken; the wake is a futex. While
+ * a group is held back by the pace the thread sleeps without listening: a burst costs no wake at
+ * all.
  *
  * A commit belongs to its worker again as soon as it was posted, so the chains of all workers are
  * made before any of them is. */

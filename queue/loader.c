@@ -128,8 +128,8 @@ static int append_part(char *memory, size_t size, size_t *at, struct span part)
 static int read_parts(struct store *store, uint64_t id, char *memory, size_t size, size_t *at)
 {
     char lower[LOAD_KEY_MAX], upper[LOAD_KEY_MAX];
-    struct store_scan *scan = store_scan_new(store, FAMILY_BODY, body_key(lower, id, 1),
-                                             body_key(upper, id + 1, 0));
+    struct store_scan *scan =
+        store_scan_new(store, FAMILY_BODY, body_key(lower, id, 1), body_key(upper, id + 1, 0));
     if (!scan)
         return -EIO;
     struct span key, part;

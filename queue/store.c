@@ -1,12 +1,12 @@
 /* The store in use: batches, commits, reads.
  *
  * Errors. RocksDB tells what went wrong only in the text of a failed call; its background-error
- * property stays 0 after a failed sync. A write is final unless its text says that the disk was full
- * before the record was whole: "No space left" while appending or while a table is written. If it
- * was a sync that met a full disk, the record may be in the log although we would call it refused:
- * final too. After -ENOSPC RocksDB's handle refuses all writes, and the C API cannot resume it, so
- * store_revive closes it and opens it again; that writes the memtables out, which needs room, so it
- * asks the file system first. */
+ * property stays 0 after a failed sync. A write is final unless its text says that the disk was
+ * full before the record was whole: "No space left" while appending or while a table is written. If
+ * it was a sync that met a full disk, the record may be in the log although we would call it
+ * refused: final too. After -ENOSPC RocksDB's handle refuses all writes, and the C API cannot
+ * resume it, so store_revive closes it and opens it again; that writes the memtables out, which
+ * needs room, so it asks the file system first. */
 #include "queue/store_private.h"
 
 #include <dirent.h>

@@ -1,5 +1,5 @@
-/* One reader serves both: it goes block by block, hands out the fragments that are sound, joins them
- * to records, and where something is wrong it looks for the next place where a sound fragment
+/* One reader serves both: it goes block by block, hands out the fragments that are sound, joins
+ * them to records, and where something is wrong it looks for the next place where a sound fragment
  * begins. The length of a damaged fragment is believed first, because what lies inside of it may be
  * a mail that looks like a log; only if nothing sound follows there, every byte is tried. Sequence
  * numbers must rise, which such a mail would have to guess too.
@@ -215,8 +215,8 @@ static bool read_block(struct log_reader *reader, off_t size)
     reader->len = left < BLOCK ? (size_t)left : BLOCK;
     memset(reader->block, 0, sizeof reader->block);
     for (size_t got = 0; got < reader->len;) {
-        ssize_t count = pread(reader->fd, reader->block + got, reader->len - got,
-                              reader->at + (off_t)got);
+        ssize_t count =
+            pread(reader->fd, reader->block + got, reader->len - got, reader->at + (off_t)got);
         if (count > 0)
             got += (size_t)count;
         else if (count == 0 || errno != EINTR)
@@ -309,8 +309,10 @@ static int write_record(void *context, struct span record)
         struct span payload = span_first(record, BLOCK - writer->at - HEADER);
         record = span_skip(record, payload.len);
         last = record.len == 0;
-        put_fragment(writer, last ? (first ? FRAGMENT_FULL : FRAGMENT_LAST)
-                                  : (first ? FRAGMENT_FIRST : FRAGMENT_MIDDLE), payload);
+        put_fragment(writer,
+                     last ? (first ? FRAGMENT_FULL : FRAGMENT_LAST)
+                          : (first ? FRAGMENT_FIRST : FRAGMENT_MIDDLE),
+                     payload);
     }
     return 0;
 }

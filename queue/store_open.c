@@ -3,8 +3,8 @@
  * RocksDB's own recovery modes are not enough. Its default (2) stops at the first record that it
  * cannot read and calls all that follows lost: one flipped bit drops acknowledged mail, silently.
  * Comparing what modes 2 and 3 get to see tells rot from a torn tail only if the rot is more than
- * 32 KB before the end, and mode 3 refuses some logs altogether (store_log.h). So we look ourselves,
- * before RocksDB does:
+ * 32 KB before the end, and mode 3 refuses some logs altogether (store_log.h). So we look
+ * ourselves, before RocksDB does:
  *
  *     clean      every log is a row of whole records: mode 0, which reads all or refuses
  *     torn tail  the last thing written is no whole record, and nothing follows it: it was being
@@ -136,12 +136,11 @@ int store_db_open(struct store *store, enum recovery_mode mode, bool read_only)
     }
     rocksdb_options_set_wal_recovery_mode(store->options, (int)mode);
     char *text = NULL;
-    store->db = read_only
-                    ? rocksdb_open_for_read_only_column_families(store->options, store->path,
-                                                                 HANDLES, names, options,
-                                                                 store->handles, 0, &text)
-                    : rocksdb_open_column_families(store->options, store->path, HANDLES, names,
-                                                   options, store->handles, &text);
+    store->db = read_only ? rocksdb_open_for_read_only_column_families(store->options, store->path,
+                                                                       HANDLES, names, options,
+                                                                       store->handles, 0, &text)
+                          : rocksdb_open_column_families(store->options, store->path, HANDLES,
+                                                         names, options, store->handles, &text);
     if (text) {
         store->db = NULL;
         return store_error_take(text, store->error);
@@ -301,14 +300,14 @@ static int open_recovered(struct store *store, struct store_report *report)
     if (result == 0 && repair)
         result = walk_logs(store, true, &repaired);
     if (result < 0) {
-        snprintf(store->error, sizeof store->error, "cannot repair the log: %s",
-                 strerror(-result));
+        snprintf(store->error, sizeof store->error, "cannot repair the log: %s", strerror(-result));
         return result;
     }
     report_log(report, &total, aside);
-    return store_db_open(store, read_only && total.damaged ? SKIP_CORRUPTED
-                                : read_only && total.tail  ? POINT_IN_TIME
-                                                           : TOLERATE_TAIL,
+    return store_db_open(store,
+                         read_only && total.damaged ? SKIP_CORRUPTED
+                         : read_only && total.tail  ? POINT_IN_TIME
+                                                    : TOLERATE_TAIL,
                          read_only);
 }
 

@@ -1,5 +1,5 @@
-/* Reading any bytes as a record. The first byte says which; what is read must be written back as the
- * same bytes, so that no two records mean the same and nothing in one is passed over. */
+/* Reading any bytes as a record. The first byte says which; what is read must be written back as
+ * the same bytes, so that no two records mean the same and nothing in one is passed over. */
 #include "core/check.h"
 #include "queue/record.h"
 

@@ -1,5 +1,5 @@
-/* Any bytes as a write-ahead log: surveying and repairing it must end, and what the repair leaves is
- * a clean log with exactly the records that were found sound. */
+/* Any bytes as a write-ahead log: surveying and repairing it must end, and what the repair leaves
+ * is a clean log with exactly the records that were found sound. */
 #include "queue/store_log.h"
 
 #include <fcntl.h>

@@ -138,15 +138,15 @@ static struct commit *commit_new(struct fixture *f, enum commit_urgency urgency,
     return commit;
 }
 
-static void put(struct fixture *f, struct commit *commit, enum store_family family,
-                const char *key, const char *value)
+static void put(struct fixture *f, struct commit *commit, enum store_family family, const char *key,
+                const char *value)
 {
     struct span part = span_string(value);
     assert_true(commit_put(commit, &f->arena, family, span_string(key), &part, 1));
 }
 
-static void delete(struct fixture *f, struct commit *commit, enum store_family family,
-                   const char *key)
+static void delete (struct fixture *f, struct commit *commit, enum store_family family,
+                    const char *key)
 {
     assert_true(commit_delete(commit, &f->arena, family, span_string(key)));
 }
@@ -186,18 +186,17 @@ static void a_group_is_sorted_and_keeps_the_order_per_key(void **state)
     put(f, a, FAMILY_ROW, "k2", "a");
     put(f, a, FAMILY_BODY, "k9", "a");
     put(f, a, FAMILY_ROW, "k1", "a");
-    delete(f, b, FAMILY_ROW, "k2");
+    delete (f, b, FAMILY_ROW, "k2");
     put(f, b, FAMILY_ROW, "k", "b");
     put(f, b, FAMILY_ROW, "k2", "b");
-    delete(f, b, FAMILY_ROW, "k1");
+    delete (f, b, FAMILY_ROW, "k1");
     committer_add(&f->committer, a);
     committer_add(&f->committer, b);
     struct commit *done = committer_step(&f->committer, MS(1), false);
     assert_ptr_equal(done, a);
     assert_ptr_equal(done->next, b);
     assert_null(b->next);
-    assert_string_equal(f->store.story,
-                        "+1:k9=a +2:k=b +2:k1=a -2:k1 +2:k2=a -2:k2 +2:k2=b ! ");
+    assert_string_equal(f->store.story, "+1:k9=a +2:k=b +2:k1=a -2:k1 +2:k2=a -2:k2 +2:k2=b ! ");
 }
 
 static void any_number_of_mutations_is_sorted_stably(void **state)
@@ -317,7 +316,7 @@ static void a_written_commit_is_written_soon_and_synced_later(void **state)
     add(f, COMMIT_WRITTEN, MS(150), 3);
     assert_non_null(committer_step(&f->committer, MS(160), false));
     assert_int_equal(committer_due_ns(&f->committer, MS(160)), MS(210)); /* of the first */
-    assert_null(committer_step(&f->committer, MS(210), false)); /* nobody waits for it */
+    assert_null(committer_step(&f->committer, MS(210), false));          /* nobody waits for it */
     assert_string_equal(f->store.story, "+2:1=xxx | +2:2=xxx | ! ");
     assert_int_equal(committer_due_ns(&f->committer, MS(210)), UINT64_MAX);
     assert_int_equal(f->committer.syncs, 1);

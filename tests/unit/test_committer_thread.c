@@ -1,6 +1,6 @@
 /* The thread around the committer under load: several workers, bursts, sleeps, stops and errors.
- * Run under ThreadSanitizer too. The store and the loop's posting are replaced at link time: what is
- * tried here is the hand-over. */
+ * Run under ThreadSanitizer too. The store and the loop's posting are replaced at link time: what
+ * is tried here is the hand-over. */
 #include "core/clock.h"
 #include "queue/committer_thread.h"
 

@@ -1,4 +1,5 @@
-/* Loads against a real store: windows, bodies in one and in many parts, references; and the threads. */
+/* Loads against a real store: windows, bodies in one and in many parts, references; and the
+ * threads. */
 #include "queue/loader_thread.h"
 #include "queue/record.h"
 #include "tests/unit/folder.h"
@@ -78,9 +79,10 @@ static void load_free(struct load *load)
 static void put_row(struct fixture *fixture, uint32_t queue, uint64_t due)
 {
     char key[32], value[32];
-    struct span part = span_of(value, (size_t)snprintf(value, sizeof value, "row %llu",
-                                                       (unsigned long long)due));
-    store_batch_put(fixture->batch, FAMILY_ROW, row_key(key, SHARD, queue, due, due * 10), &part, 1);
+    struct span part =
+        span_of(value, (size_t)snprintf(value, sizeof value, "row %llu", (unsigned long long)due));
+    store_batch_put(fixture->batch, FAMILY_ROW, row_key(key, SHARD, queue, due, due * 10), &part,
+                    1);
 }
 
 static struct load *window(struct fixture *fixture, uint64_t from_due, unsigned max_rows,
@@ -119,10 +121,9 @@ static void a_window_has_the_earliest_rows_of_one_queue(void **state)
         unsigned count;
         bool at_end;
     } cases[] = {
-        {0, 3, 0, 3, false},     {0, 20, 0, 20, true}, {0, 100, 0, 20, true},
-        {15, 100, 0, 5, true},   {15, 5, 0, 5, true},  {15, 4, 0, 4, false},
-        {20, 100, 0, 0, true},   {0, 100, 60, 2, false}, {0, 100, 1, 1, false},
-        {0, 0, 0, 0, false},
+        {0, 3, 0, 3, false},   {0, 20, 0, 20, true}, {0, 100, 0, 20, true}, {15, 100, 0, 5, true},
+        {15, 5, 0, 5, true},   {15, 4, 0, 4, false}, {20, 100, 0, 0, true}, {0, 100, 60, 2, false},
+        {0, 100, 1, 1, false}, {0, 0, 0, 0, false},
     };
     put_row(f, QUEUE - 1, 7);
     put_row(f, QUEUE + 1, 1);

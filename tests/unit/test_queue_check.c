@@ -10,7 +10,14 @@
 /* cmocka wants the four above first */
 #include <cmocka.h>
 
-enum { NOW = 1800000000, EXPIRES = NOW + 1000000, SHARD = 9, QUEUE_NET = 1, QUEUE_ORG = 2, BODY = 500 };
+enum {
+    NOW = 1800000000,
+    EXPIRES = NOW + 1000000,
+    SHARD = 9,
+    QUEUE_NET = 1,
+    QUEUE_ORG = 2,
+    BODY = 500
+};
 #define NOW_MS     ((uint64_t)NOW * 1000)
 #define EXPIRES_MS ((uint64_t)EXPIRES * 1000)
 
@@ -226,7 +233,7 @@ static void what_cannot_be_opened_says_why(void **state)
 
 /* ---- one way to break it each ---- */
 
-static void delete(struct fixture *f, enum store_family family, struct span key)
+static void delete (struct fixture *f, enum store_family family, struct span key)
 {
     store_batch_delete(f->batch, family, key);
 }
@@ -249,19 +256,19 @@ static void fresh_and_reference(struct fixture *f)
 static void no_body(struct fixture *f)
 {
     char key[32];
-    delete(f, FAMILY_BODY, body_key(key, id_of(2), 0));
+    delete (f, FAMILY_BODY, body_key(key, id_of(2), 0));
 }
 
 static void no_row(struct fixture *f)
 {
     char key[32];
-    delete(f, FAMILY_ROW, row_key(key, SHARD, QUEUE_NET, NOW_MS, id_of(2)));
+    delete (f, FAMILY_ROW, row_key(key, SHARD, QUEUE_NET, NOW_MS, id_of(2)));
 }
 
 static void part_missing(struct fixture *f)
 {
     char key[32];
-    delete(f, FAMILY_BODY, body_key(key, id_of(5), 1));
+    delete (f, FAMILY_BODY, body_key(key, id_of(5), 1));
 }
 
 static void body_longer(struct fixture *f)
@@ -292,7 +299,7 @@ static void reference_for_the_only_row(struct fixture *f)
 static void no_reference(struct fixture *f)
 {
     char key[32];
-    delete(f, FAMILY_REF, ref_key(key, id_of(3), QUEUE_ORG));
+    delete (f, FAMILY_REF, ref_key(key, id_of(3), QUEUE_ORG));
 }
 
 static void two_rows_that_know_nothing_of_each_other(struct fixture *f)
@@ -345,7 +352,7 @@ static void row_in_the_queue_of_another_domain(struct fixture *f)
 static void queue_without_record(struct fixture *f)
 {
     char key[32];
-    delete(f, FAMILY_QUEUE, queue_key(key, SHARD, QUEUE_NET)); /* three rows, one finding */
+    delete (f, FAMILY_QUEUE, queue_key(key, SHARD, QUEUE_NET)); /* three rows, one finding */
 }
 
 static void first_due_after_the_first_row(struct fixture *f)
@@ -381,8 +388,8 @@ static void ceiling_is_no_number(struct fixture *f)
 
 static void ceiling_missing(struct fixture *f)
 {
-    delete(f, FAMILY_META, SPAN(META_CEILING "0"));
-    delete(f, FAMILY_META, SPAN(META_CEILING "1"));
+    delete (f, FAMILY_META, SPAN(META_CEILING "0"));
+    delete (f, FAMILY_META, SPAN(META_CEILING "1"));
 }
 
 static void undecodable_fresh(struct fixture *f)
@@ -439,7 +446,8 @@ static const struct {
 #define CASE(break_it) #break_it, break_it
     {CASE(fresh_and_row), {{QUEUE_CHECK_FRESH_AND_QUEUED, 1}}},
     {CASE(fresh_and_body), {{QUEUE_CHECK_FRESH_AND_QUEUED, 1}}},
-    {CASE(fresh_and_reference), {{QUEUE_CHECK_FRESH_AND_QUEUED, 1}, {QUEUE_CHECK_REF_WITHOUT_ROW, 1}}},
+    {CASE(fresh_and_reference),
+     {{QUEUE_CHECK_FRESH_AND_QUEUED, 1}, {QUEUE_CHECK_REF_WITHOUT_ROW, 1}}},
     {CASE(no_body), {{QUEUE_CHECK_ROW_WITHOUT_BODY, 1}}},
     {CASE(no_row), {{QUEUE_CHECK_BODY_WITHOUT_ROW, 1}}},
     {CASE(part_missing), {{QUEUE_CHECK_BODY_SIZE, 1}}},
@@ -451,7 +459,8 @@ static const struct {
     {CASE(no_reference), {{QUEUE_CHECK_ROW_WITHOUT_REF, 1}}},
     {CASE(two_rows_that_know_nothing_of_each_other), {{QUEUE_CHECK_ROW_WITHOUT_REF, 2}}},
     {CASE(two_fresh_of_one_id), {{QUEUE_CHECK_DUPLICATE_ID, 1}}},
-    {CASE(two_rows_in_one_queue), {{QUEUE_CHECK_DUPLICATE_ID, 1}, {QUEUE_CHECK_ROW_WITHOUT_REF, 1}}},
+    {CASE(two_rows_in_one_queue),
+     {{QUEUE_CHECK_DUPLICATE_ID, 1}, {QUEUE_CHECK_ROW_WITHOUT_REF, 1}}},
     {CASE(id_above_the_ceiling), {{QUEUE_CHECK_ABOVE_CEILING, 1}}},
     {CASE(record_of_another_id), {{QUEUE_CHECK_MISMATCH, 1}}},
     {CASE(row_in_another_shard), {{QUEUE_CHECK_MISMATCH, 1}}},
@@ -527,10 +536,8 @@ static void one_in_many_is_found(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(every_legal_state_is_legal),
-        TEST(the_data_directory_will_do),
-        TEST(what_cannot_be_opened_says_why),
-        cmocka_unit_test(every_illegal_state_is_named),
+        TEST(every_legal_state_is_legal),     TEST(the_data_directory_will_do),
+        TEST(what_cannot_be_opened_says_why), cmocka_unit_test(every_illegal_state_is_named),
         TEST(one_in_many_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -35,8 +35,10 @@ static int end(void **state)
 /* ---- a full example ---- */
 
 static struct recipient example_recipients[] = {
-    {.address = {"a@example.net", 13}, .original = {"rfc822;a@example.org", 20},
-     .notify = NOTIFY_SUCCESS | NOTIFY_DELAY, .delay_reported = true},
+    {.address = {"a@example.net", 13},
+     .original = {"rfc822;a@example.org", 20},
+     .notify = NOTIFY_SUCCESS | NOTIFY_DELAY,
+     .delay_reported = true},
     {.address = {"\"b c\"@example.net", 17}, .notify = NOTIFY_NEVER},
 };
 
@@ -368,9 +370,8 @@ static void keys_sort_as_their_numbers(void **state)
         uint32_t queue;
         uint64_t due, id;
     } ascending[] = {
-        {0, 0, 0, 0},           {0, 0, 0, 256},        {0, 0, 1, 1},
-        {0, 0, UINT64_MAX, 0},  {0, 1, 0, 0},          {0, 256, 0, 0},
-        {1, 0, 0, UINT64_MAX},  {1, 0, 256, 0},        {255, 0, 0, 0},
+        {0, 0, 0, 0},   {0, 0, 0, 256},        {0, 0, 1, 1},   {0, 0, UINT64_MAX, 0}, {0, 1, 0, 0},
+        {0, 256, 0, 0}, {1, 0, 0, UINT64_MAX}, {1, 0, 256, 0}, {255, 0, 0, 0},
     };
     for (size_t i = 1; i < countof(ascending); i++) {
         char a[32], b[32];
@@ -394,7 +395,8 @@ static void ids_hold_time_shard_and_counter(void **state)
     assert_int_equal(again, id);
     assert_true(id_parse(SPAN("00000000000000FF"), &again));
     assert_int_equal(again, 255);
-    static const char *const wrong[] = {"", "ff", "00000000000000fg", "00000000000000ff0", " 0000000000000ff"};
+    static const char *const wrong[] = {"", "ff", "00000000000000fg", "00000000000000ff0",
+                                        " 0000000000000ff"};
     for (size_t i = 0; i < countof(wrong); i++)
         assert_false(id_parse(span_string(wrong[i]), &again));
 }

@@ -196,8 +196,8 @@ static void scans_keep_to_their_bounds(void **state)
     static const struct {
         const char *lower, *upper, *expected;
     } cases[] = {
-        {"", "", "bdfhj"},  {"b", "", "bdfhj"}, {"c", "", "dfhj"}, {"k", "", ""},
-        {"", "b", ""},      {"", "bb", "b"},    {"d", "h", "df"},  {"d", "d", ""},
+        {"", "", "bdfhj"}, {"b", "", "bdfhj"}, {"c", "", "dfhj"}, {"k", "", ""},
+        {"", "b", ""},     {"", "bb", "b"},    {"d", "h", "df"},  {"d", "d", ""},
     };
     for (size_t i = 0; i < countof(cases); i++)
         assert_scan(f, cases[i].lower, cases[i].upper, cases[i].expected);

@@ -17,9 +17,9 @@
 enum call { CALL_WRITE = 1, CALL_SYNC = 2 };
 
 static struct {
-    atomic_int calls;    /* which fail */
+    atomic_int calls; /* which fail */
     atomic_int error;
-    atomic_int skip;     /* so many succeed first */
+    atomic_int skip;              /* so many succeed first */
     _Atomic(const char *) suffix; /* of the files that are concerned */
 } fault;
 

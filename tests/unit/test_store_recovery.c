@@ -1,7 +1,8 @@
-/* What the store makes of a log that the machine did not finish writing, and of one that has rotted.
+/* What the store makes of a log that the machine did not finish writing, and of one that has
+ * rotted.
  *
- * A database is written and copied while it is open, as a kill would leave it; the copy's log is cut
- * or changed, the copy is opened, and what is found is compared with what was acknowledged. */
+ * A database is written and copied while it is open, as a kill would leave it; the copy's log is
+ * cut or changed, the copy is opened, and what is found is compared with what was acknowledged. */
 #include "queue/store.h"
 #include "tests/unit/folder.h"
 
@@ -15,8 +16,8 @@ enum { RECORDS = 40, VALUE_LEN = 700, LONG_LEN = 100 * 1000 };
 
 struct fixture {
     char folder[FOLDER_PATH], original[FOLDER_PATH + 8], copy[FOLDER_PATH + 8];
-    char log[FOLDER_PATH];     /* of the copy */
-    off_t ends[RECORDS + 1];   /* of the log after each record */
+    char log[FOLDER_PATH];   /* of the copy */
+    off_t ends[RECORDS + 1]; /* of the log after each record */
     unsigned records;
 };
 

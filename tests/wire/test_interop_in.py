@@ -126,7 +126,7 @@ class InteropIn(unittest.TestCase):
         self.assertEqual(len(set(ids)), 2000)
         messages = self.sink.wait_for(2000)
         self.assertEqual(collections.Counter(message.recipients[0] for message in messages),
-                         collections.Counter(bodies))
+                         collections.Counter(bodies.keys()))
         for message in messages:
             self.assertEqual(sha256(without_received(message.body)),
                              sha256(bodies[message.recipients[0]]))

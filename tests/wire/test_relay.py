@@ -219,7 +219,7 @@ class Relay(unittest.TestCase):
         report = parse(message)
         self.assertEqual(report.get_content_type(), "multipart/report")
         self.assertEqual(report["Auto-Submitted"], "auto-replied")
-        self.assertEqual(report["To"], f"<{SENDER}>")
+        self.assertEqual(report["To"].addresses[0].addr_spec, SENDER)
         person, machine, original = report.iter_parts()
         self.assertIn(recipient, person.get_content())
         _, fields = machine.get_payload()

@@ -54,7 +54,7 @@ struct store_batch {
     struct store *store;
     rocksdb_writebatch_t *batch;
     size_t bytes;
-    bool failed; /* no memory for the parts of a value */
+    bool failed; /* no memory for the parts of a value, or no handle after a failed revival */
 };
 
 struct store_batch *store_batch_new(struct store *store)
@@ -123,7 +123,9 @@ void store_batch_put(struct store_batch *batch, enum store_family family, struct
     for (unsigned i = 0; i < part_count; i++)
         len += parts[i].len;
     batch->bytes += key.len + len;
-    if (part_count <= 1)
+    if (!handle)
+        batch->failed = true;
+    else if (part_count <= 1)
         rocksdb_writebatch_put_cf(batch->batch, handle, key.data, key.len,
                                   part_count ? parts[0].data : "", len);
     else if (part_count <= PARTS_AT_ONCE)
@@ -135,8 +137,12 @@ void store_batch_put(struct store_batch *batch, enum store_family family, struct
 void store_batch_delete(struct store_batch *batch, enum store_family family, struct span key)
 {
     check(family < FAMILIES);
+    rocksdb_column_family_handle_t *handle = batch->store->handles[family];
     batch->bytes += key.len;
-    rocksdb_writebatch_delete_cf(batch->batch, batch->store->handles[family], key.data, key.len);
+    if (!handle)
+        batch->failed = true;
+    else
+        rocksdb_writebatch_delete_cf(batch->batch, handle, key.data, key.len);
 }
 
 size_t store_batch_bytes(const struct store_batch *batch)

@@ -31,20 +31,21 @@ const char *store_family_name(enum store_family family);
 
 enum store_mode {
     STORE_READ_WRITE,
-    STORE_READ_ONLY, /* takes a shared lock: never reads under a running daemon, which holds its own */
+    STORE_READ_ONLY, /* takes a shared lock: never reads under a running daemon, which holds its own
+                      */
 };
 
 /* How the log was recovered (docs/ARCHITECTURE.md, "Log recovery"). */
 enum store_recovery {
-    STORE_CLEAN,        /* every record of the log was read */
-    STORE_TORN_TAIL,    /* an unsynced tail was torn off: nothing acknowledged is missing */
-    STORE_LOG_DAMAGED,  /* bytes in the middle have rotted: records after them were salvaged */
+    STORE_CLEAN,       /* every record of the log was read */
+    STORE_TORN_TAIL,   /* an unsynced tail was torn off: nothing acknowledged is missing */
+    STORE_LOG_DAMAGED, /* bytes in the middle have rotted: records after them were salvaged */
 };
 
 struct store_report {
     enum store_recovery recovery;
-    bool created;          /* the database did not exist */
-    char message[400];     /* what happened, for the log; empty if clean */
+    bool created;      /* the database did not exist */
+    char message[400]; /* what happened, for the log; empty if clean */
 };
 
 struct store_options {
@@ -105,9 +106,10 @@ void store_value_release(struct store_value *value);
 void store_get_many(struct store *store, enum store_family family, const struct span *keys,
                     unsigned count, struct store_value *ret_values, int *ret_found);
 
-/* Ascending scan of [lower, upper); an empty `upper` means to the end. The bounds are copied. A scan
- * sees one moment of the store and belongs to one thread; while it is open store_revive waits. Seeks are costly where consumed keys lie before the first live one:
- * start where a row is known to be. */
+/* Ascending scan of [lower, upper); an empty `upper` means to the end. The bounds are copied. A
+ * scan sees one moment of the store and belongs to one thread; while it is open store_revive waits.
+ * Seeks are costly where consumed keys lie before the first live one: start where a row is known to
+ * be. NULL: no memory, or nothing can be read after a failed revival. */
 struct store_scan;
 struct store_scan *store_scan_new(struct store *store, enum store_family family, struct span lower,
                                   struct span upper);

@@ -152,8 +152,10 @@ void store_db_close(struct store *store)
 {
     if (!store->db)
         return;
-    for (int i = 0; i < HANDLES; i++)
+    for (int i = 0; i < HANDLES; i++) {
         rocksdb_column_family_handle_destroy(store->handles[i]);
+        store->handles[i] = NULL;
+    }
     rocksdb_close(store->db);
     store->db = NULL;
 }

@@ -8,7 +8,9 @@
 
 #include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <sys/wait.h>
 /* cmocka wants the four above first */
 #include <cmocka.h>
 
@@ -83,7 +85,7 @@ static size_t long_len(unsigned record)
 /* So that records end anywhere in a block and some fill several. */
 static size_t mixed_len(unsigned record)
 {
-    return record % 5 == 4 ? 70000 + record : 200 + record * 97;
+    return record % 5 == 4 ? 70000 + record % 200 : 200 + record % 200 * 97;
 }
 
 /* Writes `count` records and leaves a copy of the database as a kill would. */
@@ -423,6 +425,88 @@ static void a_torn_tail_behind_older_logs_is_torn(void **state)
     end(&f);
 }
 
+/* ---- what is set aside ---- */
+
+static void only_the_newest_sets_of_logs_are_kept(void **state)
+{
+    struct fixture f;
+    struct store_report report;
+    char path[FOLDER_PATH + 8], name[2 * FOLDER_PATH];
+    begin(&f, 3, short_len);
+    fresh_copy(&f, f.copy);
+    work_path(&f, path);
+    for (int set = 1; set <= 6; set++) {
+        snprintf(name, sizeof name, "%s/aside-%016d", path, set);
+        mkdir(name, 0700);
+        snprintf(name, sizeof name, "%s/aside-%016d/000007.log", path, set);
+        file_copy(f.log, name);
+    }
+    flip_bit(f.log, f.ends[3] - 20);
+    struct store *store = open_store(path, STORE_READ_WRITE, &report);
+    assert_int_equal(report.recovery, STORE_TORN_TAIL);
+    assert_int_equal(folder_count(path, "aside-"), 4);
+    assert_int_equal(folder_count(path, "aside-0000000000000003"), 0);
+    assert_int_equal(folder_count(path, "aside-0000000000000004"), 1);
+    store_close(store);
+    end(&f);
+}
+
+/* ---- kill -9 ---- */
+
+/* Commits for ever, and tells of each commit that was synced. */
+static void write_until_killed(const char *path, int acknowledge)
+{
+    struct store_options options = {.path = path, .memory = 16 << 20};
+    struct store_report report;
+    struct store *store = NULL;
+    if (store_open(&options, &store, &report) < 0)
+        _exit(1);
+    for (unsigned record = 0;; record++) {
+        put(store, record, mixed_len(record));
+        if (write(acknowledge, &record, sizeof record) != sizeof record)
+            _exit(1);
+    }
+}
+
+/* Kills the writer after about `records`; returns how many it has acknowledged. */
+static unsigned run_and_kill(const char *path, unsigned records)
+{
+    int ends[2];
+    unsigned record, acknowledged = 0;
+    assert_int_equal(pipe(ends), 0);
+    pid_t writer = fork();
+    if (writer == 0) {
+        close(ends[0]);
+        write_until_killed(path, ends[1]);
+    }
+    close(ends[1]);
+    while (read(ends[0], &record, sizeof record) == sizeof record)
+        if ((acknowledged = record + 1) == records)
+            kill(writer, SIGKILL);
+    close(ends[0]);
+    waitpid(writer, NULL, 0);
+    return acknowledged;
+}
+
+static void what_was_acknowledged_survives_a_kill(void **state)
+{
+    char folder[FOLDER_PATH], path[FOLDER_PATH + 8];
+    folder_make(folder);
+    snprintf(path, sizeof path, "%s/a", folder);
+    for (unsigned round = 0; round < 8; round++) {
+        struct store_report report;
+        folder_remove(path);
+        unsigned acknowledged = run_and_kill(path, 3 + round * 29);
+        assert_true(acknowledged >= 3 + round * 29);
+        struct store *store = open_store(path, STORE_READ_WRITE, &report);
+        assert_int_not_equal(report.recovery, STORE_LOG_DAMAGED);
+        for (unsigned i = 0; i < acknowledged; i++)
+            assert_true(has(store, i, mixed_len(i)));
+        store_close(store);
+    }
+    folder_remove(folder);
+}
+
 /* ---- reading only ---- */
 
 static void reading_only_says_the_same_and_changes_nothing(void **state)
@@ -460,6 +544,8 @@ int main(void)
         cmocka_unit_test(a_log_inside_of_a_damaged_record_is_not_replayed),
         cmocka_unit_test(an_older_log_that_ends_early_is_damage),
         cmocka_unit_test(a_torn_tail_behind_older_logs_is_torn),
+        cmocka_unit_test(only_the_newest_sets_of_logs_are_kept),
+        cmocka_unit_test(what_was_acknowledged_survives_a_kill),
         cmocka_unit_test(reading_only_says_the_same_and_changes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

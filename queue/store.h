@@ -31,8 +31,7 @@ const char *store_family_name(enum store_family family);
 
 enum store_mode {
     STORE_READ_WRITE,
-    STORE_READ_ONLY, /* takes a shared lock: never reads under a running daemon, which holds its own
-                      */
+    STORE_READ_ONLY, /* takes a shared lock: never reads under a running daemon */
 };
 
 /* How the log was recovered (docs/ARCHITECTURE.md, "Log recovery"). */

@@ -30,10 +30,8 @@ void loading_complain(struct loading *loading, unsigned line, unsigned column, c
     struct sink *errors = &loading->errors;
     if (loading->mistakes++)
         sink_byte(errors, '\n');
-    size_t before = errors->len;
+    /* a message that finds no room is not written at all: half of one helps nobody */
     sink_format(errors, "%s:%u:%u: %s", loading->file, line, column, text);
-    if (errors->full)
-        errors->len = before; /* half a message helps nobody */
 }
 
 struct origin *config_origin(const struct config_memory *memory, const struct option *option,

@@ -642,6 +642,8 @@ static void test_files(void **state)
     assert_true(config->ring.optional_features);
     assert_string_equal(config->file.data, path);
     config_free(config);
+    assert_int_equal(truncate(path, 5 << 20), 0);
+    assert_int_equal(config_load(path, &config, error), -EFBIG);
     unlink(path);
 }
 

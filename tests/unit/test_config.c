@@ -748,6 +748,36 @@ static void test_document(void **state)
     free(text.data);
 }
 
+/* docs/CONFIGURATION.md is config_document's text. RINGPOST_UPDATE=1 writes it anew. */
+static void test_manual(void **state)
+{
+    static const char path[] = RINGPOST_TESTS_DIR "/../docs/CONFIGURATION.md";
+    struct text expected = {0};
+    append_line(&expected, "# Configuration");
+    append_line(&expected, "");
+    append_line(&expected,
+                "Made from core/options.def; `RINGPOST_UPDATE=1 test_config` writes it.");
+    append_line(&expected, "packaging/ringpost.toml is the same as a file to start from.");
+    append_line(&expected, "");
+    config_document(append_line, &expected);
+    expected.len--; /* the last table needs no empty line behind it */
+    if (getenv("RINGPOST_UPDATE")) {
+        FILE *file = fopen(path, "w");
+        assert_non_null(file);
+        assert_int_equal(fwrite(expected.data, 1, expected.len, file), expected.len);
+        fclose(file);
+    }
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    char *found = calloc(1, expected.len + 2);
+    size_t len = fread(found, 1, expected.len + 1, file);
+    fclose(file);
+    if (!span_equals(span_of(found, len), span_of(expected.data, expected.len)))
+        fail_msg("docs/CONFIGURATION.md is old: run test_config with RINGPOST_UPDATE=1");
+    free(found);
+    free(expected.data);
+}
+
 static void test_reload(void **state)
 {
     char error[CONFIG_ERROR];
@@ -840,7 +870,8 @@ int main(void)
         cmocka_unit_test(test_whole_files),    cmocka_unit_test(test_own_hostname),
         cmocka_unit_test(test_many_mistakes),  cmocka_unit_test(test_files),
         cmocka_unit_test(test_dump),           cmocka_unit_test(test_document),
-        cmocka_unit_test(test_reload),         cmocka_unit_test(test_sample),
+        cmocka_unit_test(test_manual),         cmocka_unit_test(test_reload),
+        cmocka_unit_test(test_sample),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,6 +14,7 @@ import collections
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import random
 import re
@@ -38,6 +39,8 @@ def program(name):
     """The built program: from the environment (RINGPOSTD, RINGPOST), else from build/."""
     return os.environ.get(name.upper(), os.path.join(ROOT, "build", name))
 
+
+logging.getLogger("asyncio").setLevel(logging.ERROR)  # peers that vanish are what we test
 
 _ports = set()
 
@@ -211,8 +214,26 @@ class Ringpost:
         with self.smtp() as client:
             return client.sendmail(sender, recipients, message, **options)
 
+    def metric_becomes(self, name, value):
+        """Workers publish what their queue counts a few times a second."""
+        eventually(lambda: self.metric(name) == value, f"{name} is {value}")
+
     def queue_empty(self):
-        return eventually(lambda: self.metric("ringpost_queue_rows") == 0, "the queue is empty")
+        """Empty, and still so when the workers have published again."""
+
+        def empty():
+            return self.metric("ringpost_queue_rows") == 0
+
+        eventually(lambda: empty() and (time.sleep(0.6) or empty()), "the queue is empty")
+
+    def check_queue(self):
+        """`ringpost queue check` on the stopped queue."""
+        result = subprocess.run([program("ringpost"), "queue", "check", self.data_dir],
+                                capture_output=True, text=True, timeout=10 * PATIENCE_S)
+        if result.returncode != 0:
+            raise AssertionError(f"queue check says {result.returncode}: {result.stdout}"
+                                 f"{result.stderr}")
+        return result.stdout
 
     def journal(self):
         return read_journal(os.path.join(self.data_dir, "journal"))
@@ -479,6 +500,8 @@ class _Session(asyncio.Protocol):
         self.sink.violations.append(f"session {self.number}: {text}")
 
     def reply(self, text, close=False):
+        if self.transport.is_closing():
+            return
         self.transport.write(text.encode() + b"\r\n")
         if close:
             self.transport.close()
@@ -745,7 +768,7 @@ class Injector(threading.Thread):
         super().__init__(daemon=True)
         self.address, self.messages = (host, port), iter(messages)
         self.accepted, self.refused = [], []
-        self.error = None
+        self.error = self.replies = None
 
     def run(self):
         try:
@@ -755,6 +778,9 @@ class Injector(threading.Thread):
                 self.converse()
         except (OSError, EOFError) as error:
             self.error = error
+        finally:
+            if self.replies:
+                self.replies.close()
 
     def reply(self):
         while True:
@@ -826,12 +852,12 @@ def make_message(subject="hello", size=0, *, sender="ann@sender.test", recipient
              "Date: Tue, 24 Nov 2026 15:42:20 +0000",
              f"Message-ID: <{subject.replace(' ', '.')}.{seed}@sender.test>", "", ".", "..", ". a",
              "From here on", "", " " * 3, "x" * 990, "."]
-    text = "\r\n".join(lines).encode() + b"\r\n"
+    text = bytearray("\r\n".join(lines).encode() + b"\r\n")
     filler = random.Random(seed)
     while len(text) < size:
         line = bytes(filler.choices(b".abcdefghijklmnopqrstuvwxyz ", k=min(76, size - len(text))))
         text += line + b"\r\n"
-    return text
+    return bytes(text)
 
 
 def without_received(body):

@@ -154,14 +154,14 @@ static void document_option(struct printer *printer, const struct option *option
         sink_format(sink, " | `%s`", option->standard);
     else
         sink_put(sink, SPAN(" | "));
-    sink_format(sink, " | %s | %s |", option->flags & RESTART ? "restart" : "reload", option->doc);
+    sink_format(sink, " | %s |", option->doc);
     printer_end_line(printer);
 }
 
 static void document_heading(struct printer *printer, enum table_id id)
 {
-    static const char *const rows[] = {"", "| key | value | default | takes effect at | meaning |",
-                                       "|---|---|---|---|---|"};
+    static const char *const rows[] = {"", "| key | value | default | meaning |",
+                                       "|---|---|---|---|"};
     const struct option_table *table = option_table(id);
     if (id == TABLE_TOP)
         sink_put(&printer->sink, SPAN("## At the top"));

@@ -282,6 +282,27 @@ static void test_lengths(void **state)
     assert_false(try_lengths(64, 63, 1000 / 64 - 2, 1));
 }
 
+/* What a source route adds counts, although it is dropped. */
+static void test_length_with_route(void **state)
+{
+    for (unsigned len = 255; len <= 257; len++) {
+        char text[300];
+        struct sink sink;
+        sink_init(&sink, text, sizeof text);
+        sink_byte(&sink, '<');
+        while (sink.len + strlen("@r.x:a@b.x>") < len - 8)
+            sink_put(&sink, SPAN("@r.x,"));
+        sink_put(&sink, SPAN("@r"));
+        while (sink.len + strlen(".x:a@b.x>") < len)
+            sink_byte(&sink, 'r');
+        sink_put(&sink, SPAN(".x:a@b.x>"));
+        assert_int_equal(sink.len, len);
+        struct mailbox mailbox;
+        size_t left;
+        assert_int_equal(read_copy(sink_span(&sink), MAILBOX_FORWARD, &mailbox, &left), len <= 256);
+    }
+}
+
 /* U-labels that fit as given but not as A-labels. */
 static void test_length_in_a_labels(void **state)
 {
@@ -335,6 +356,7 @@ int main(void)
         cmocka_unit_test(test_null_and_postmaster),
         cmocka_unit_test(test_rest_is_left),
         cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_length_with_route),
         cmocka_unit_test(test_length_in_a_labels),
         cmocka_unit_test(test_domains),
     };

@@ -22,6 +22,7 @@ void nursery_place(struct held *held)
     share->usage.nursery_bytes += held->row.envelope.size;
     share->usage.rows++;
     queue->rows++;
+    queue->window->fresh_rows++;
     held_wait(held);
 }
 
@@ -36,6 +37,7 @@ void nursery_leave(struct held *held)
 {
     struct share *share = held->row.queue->share;
     list_remove(&held->age);
+    stored(held->row.queue)->window->fresh_rows--;
     share->usage.nursery_messages--;
     share->usage.nursery_bytes -= held->row.envelope.size;
 }

@@ -66,10 +66,10 @@ static struct held *choose(struct stored_queue *queue, bool with_body, bool *ret
     struct window *window = queue->window;
     uint64_t now_ms = share->loop->wall_ms;
     bool more_on_disk = queue->loaded_to.due_ms <= now_ms;
-    if (more_on_disk && window->tree.count < window_load_rows(share) / 4)
-        window_load_start(queue);
     struct held *fresh = due_fresh(window, now_ms);
     struct held *stored_row = due_stored(window, now_ms);
+    if (more_on_disk && (!stored_row || window->tree.count < window_load_rows(share) / 4))
+        window_load_start(queue);
     *ret_loading = more_on_disk || window->load;
     if (!stored_row)
         return fresh;

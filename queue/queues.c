@@ -156,6 +156,9 @@ static void look_at_empty(struct stored_queue *queue)
     if (!queue->empty)
         agenda_enter(queue, queue->queue.share->loop->wall_ms + EMPTY_QUEUE_MS);
     queue->empty = true;
+    /* The counter of a crash may have been too high. */
+    queue->queue.share->usage.rows -= queue->rows;
+    queue->rows = 0;
 }
 
 void queue_look(struct stored_queue *queue)
@@ -261,8 +264,10 @@ void queues_look_due(struct share *share)
 static bool put_record(const struct stored_queue *queue, struct commit *commit, struct arena *arena,
                        uint64_t first_due_ms)
 {
-    struct queue_record record = {
-        .name = queue->queue.name, .first_due_ms = first_due_ms, .rows = queue->rows};
+    uint32_t fresh = queue->window->fresh_rows; /* counted anew by the next start */
+    struct queue_record record = {.name = queue->queue.name,
+                                  .first_due_ms = first_due_ms,
+                                  .rows = queue->rows > fresh ? queue->rows - fresh : 0};
     char key[KEY_MAX];
     struct span *value = arena_take(arena, sizeof(*value));
     return value && queue_record_write(&record, arena, value) &&

@@ -223,8 +223,8 @@ static void row_ends(struct settlement *settlement)
         intake_free(intake);
     else
         held_free(held);
-    queue->rows -= queue->rows > 0; /* approximate after a crash */
-    settlement->share->usage.rows -= settlement->share->usage.rows > 0;
+    settlement->share->usage.rows -= queue->rows > 0;
+    queue->rows -= queue->rows > 0; /* too low after a crash */
 }
 
 static void on_committed(struct op *op)

@@ -14,9 +14,9 @@
  * All of them are found by (message id, queue number) in share->held: what a load brings and is
  * found there is dropped.
  *
- * The rule of windows: every row of a queue that lies before `loaded_to` is in memory. What is put
- * behind it may be in memory as well (while a load is in flight it is, since nobody knows which
- * moment of the store that load sees); a later load drops it as held. */
+ * The rule of windows: every row of a queue that lies before `loaded_to` is in memory. While a load
+ * is in flight, what is put behind it is kept as well, since nobody knows which moment of the store
+ * that load sees; when it has ended, what then lies behind `loaded_to` is dropped. */
 #pragma once
 
 #include "queue/agenda.h"
@@ -78,6 +78,7 @@ struct window {
     struct list_link dirty;  /* share->dirty: counters or first_due changed */
     struct list_link waiting; /* share->capped or share->starved: to be announced later */
     unsigned bodies_ready;
+    unsigned fresh_rows;      /* waiting, lent or settling */
     unsigned record_puts;     /* commits in flight that hold the queue's record */
     uint64_t pending_due_ms;  /* the lowest first_due in them */
 };

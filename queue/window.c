@@ -312,6 +312,18 @@ static void take_rows(struct stored_queue *queue, const struct load *load)
     queue->loaded_to = load->at_end ? POSITION_END : loaded_to;
 }
 
+/* What came in behind the window while nobody knew where it would end is on disk as well. */
+static void drop_behind(struct stored_queue *queue)
+{
+    struct due_node *node;
+    while ((node = due_tree_last(&queue->window->tree)) &&
+           !position_before(node->at, queue->loaded_to)) {
+        struct held *held = container_of(node, struct held, due);
+        held_leave(held);
+        held_free(held);
+    }
+}
+
 static void on_window_loaded(struct op *op)
 {
     struct window_load *loaded = container_of(op, struct window_load, load.op);
@@ -323,6 +335,7 @@ static void on_window_loaded(struct op *op)
         take_rows(queue, &loaded->load);
     queue->window->load = NULL;
     drop_stubs(queue->window);
+    drop_behind(queue);
     load_release(&loaded->load);
     queue_mark_dirty(queue);
     if (op->result < 0)

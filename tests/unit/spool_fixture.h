@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/clock.h"
+#include "queue/check.h"
 #include "queue/spool.h"
 #include "queue/store.h"
 #include "folder.h"
@@ -99,6 +100,19 @@ static inline void fixture_start(struct fixture *f)
     assert_int_equal(share_start(f->spool, &f->loop, fixture_on_ready, f, &f->share), 0);
 }
 
+static inline void fixture_print_finding(void *context, const struct queue_finding *finding)
+{
+    print_error("%s: %s\n", queue_check_kind_name(finding->kind), finding->text);
+}
+
+/* `queue check` is the judge of whatever lies on disk. */
+static inline void assert_legal(const char *folder)
+{
+    struct queue_check_result result;
+    assert_int_equal(queue_check(folder, fixture_print_finding, NULL, &result), 0);
+    assert_int_equal(result.illegal, 0);
+}
+
 static inline void fixture_stop(struct fixture *f)
 {
     f->finished = false;
@@ -107,6 +121,7 @@ static inline void fixture_stop(struct fixture *f)
     loop_fini(&f->loop);
     assert_int_equal(spool_close(f->spool), 0);
     f->spool = NULL;
+    assert_legal(f->folder);
 }
 
 static inline void fixture_restart(struct fixture *f)
@@ -133,6 +148,7 @@ static inline void fixture_crash(struct fixture *f)
     fixture_stop(f);
     folder_remove(f->folder);
     strcpy(f->folder, folder);
+    assert_legal(f->folder);
     fixture_start(f);
 }
 

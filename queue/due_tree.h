@@ -39,6 +39,5 @@ void due_tree_remove(struct due_tree *tree, struct due_node *node);
 /* NULL if there is none. */
 struct due_node *due_tree_first(const struct due_tree *tree);
 struct due_node *due_tree_last(const struct due_tree *tree);
-/* The first one behind `at`, the last one before it. */
+/* The first one behind `at`. */
 struct due_node *due_tree_after(const struct due_tree *tree, struct position at);
-struct due_node *due_tree_before(const struct due_tree *tree, struct position at);

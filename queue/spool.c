@@ -15,6 +15,8 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+enum { PRUNE_EACH_MS = 60000 };
+
 /* ---- options ---- */
 
 static int copy_options(struct spool *spool, const struct spool_options *options)
@@ -200,10 +202,22 @@ static void look_at_disk(struct spool *spool)
     atomic_store(&spool->disk, free_bytes < spool->options.disk_reserve_bytes ? -ENOSPC : 0);
 }
 
+/* What cannot be removed now is found again a minute later. */
+static void prune_journals(struct spool *spool, uint64_t mono_ms)
+{
+    uint64_t keep_bytes = spool->options.journal_keep_bytes;
+    if (keep_bytes == 0 || mono_ms - spool->pruned_ms < PRUNE_EACH_MS)
+        return;
+    spool->pruned_ms = mono_ms;
+    int result = journal_prune(spool->journal_directory, keep_bytes);
+    (void)result;
+}
+
 void spool_tick(struct spool *spool)
 {
     uint64_t wall_ms = clock_wall_ms(), mono_ms = clock_mono_ns() / NS_PER_MS;
     look_at_disk(spool);
+    prune_journals(spool, mono_ms);
     if (atomic_exchange(&spool->clock_confirmed, false))
         clock_guard_confirm(&spool->clock, wall_ms, mono_ms);
     else

@@ -54,7 +54,8 @@ int spool_close(struct spool *spool);
 /* 0, -ENOSPC, or the error that ended the queue (the process must exit non-zero). Any thread. */
 int spool_state(const struct spool *spool);
 
-/* Each second, by one thread that may block: free space on the disk, wall against monotonic clock. */
+/* Each second, by one thread that may block: free space on the disk, wall against monotonic clock,
+ * and each minute the journals that are too old. */
 void spool_tick(struct spool *spool);
 
 /* Whether expiry stands still because the clock cannot be right, and since when in words; empty: no.

@@ -36,6 +36,7 @@ struct spool {
     char *journal_directory;
     uint64_t journal_sequence[SHARD_COUNT]; /* next, by worker */
     uint64_t recorded_wall_ms;
+    uint64_t pruned_ms;           /* the ticking thread's: when old journals were last removed */
     uint64_t ceiling_ms;          /* highest id ceiling of earlier runs */
     struct clock_guard clock;     /* the ticking thread's */
     _Atomic int clock_fault;      /* enum clock_fault */

@@ -2,8 +2,8 @@
  *
  * A row's size is known before its body is read, so memory is reserved when a load starts and the
  * sum is never passed, except by one body that alone is larger: it is read when no other is there.
- * Bodies that wait for a lane are dropped again, longest waiting first, if another queue needs the
- * room; bodies of lent rows stay. A queue that finds no room waits in share->starved. */
+ * Bodies that wait for a lane which does not come are dropped again, longest waiting first, if another
+ * queue needs the room; bodies of lent rows stay. A queue that finds no room waits in share->starved. */
 #include "queue/spool_private.h"
 
 #include <errno.h>
@@ -48,7 +48,7 @@ static void drop_waiting(struct share *share, const struct stored_queue *except,
         struct held *held = container_of(link, struct held, age);
         if (share->loaded_bytes <= target)
             break;
-        if (held->row.queue != &except->queue)
+        if (held->row.queue != &except->queue && !window_in_use(stored(held->row.queue)->window))
             held_drop_body(held);
     }
 }
@@ -95,6 +95,7 @@ static void on_bodies_loaded(struct op *op)
     struct share *share = queue->queue.share;
 
     share->loads--;
+    window_touch(queue->window);
     queue->window->bodies = NULL;
     share->loaded_bytes -= bodies->reserved;
     for (unsigned i = 0; op->result >= 0 && i < bodies->load.id_count; i++)
@@ -154,7 +155,7 @@ void bodies_load_start(struct stored_queue *queue)
 {
     struct share *share = queue->queue.share;
     struct window *window = queue->window;
-    if (window->bodies || list_linked(&window->waiting) || !any_body_needed(queue))
+    if (window->bodies || list_linked(&queue->waiting) || !any_body_needed(queue))
         return;
     struct body_load *bodies = malloc(sizeof(*bodies));
     if (!bodies) {
@@ -168,7 +169,7 @@ void bodies_load_start(struct stored_queue *queue)
     if (bodies->load.id_count == 0) {
         free(bodies);
         if (first_lacks_body(window))
-            list_append(&share->starved, &window->waiting);
+            list_append(&share->starved, &queue->waiting);
         return;
     }
     window->bodies = bodies;

@@ -5,16 +5,18 @@
  * whatever ends it looks at the queue again: no wake-up can be lost. */
 #include "queue/spool_private.h"
 
+enum { WAKES_PER_TURN = 64 };
+
 static bool capped(const struct share *share)
 {
     return share->unrecorded >= share->limits.unrecorded ||
            committer_state(share->spool->committing) != 0;
 }
 
-static void wait_in(struct list *list, struct window *window)
+static void wait_in(struct list *list, struct stored_queue *queue)
 {
-    if (!list_linked(&window->waiting))
-        list_append(list, &window->waiting);
+    if (!list_linked(&queue->waiting))
+        list_append(list, &queue->waiting);
 }
 
 void pull_wake(struct share *share)
@@ -23,26 +25,41 @@ void pull_wake(struct share *share)
         loop_nudge(share->loop, &share->wake_turn);
 }
 
-static void announce_all(struct list *waiting)
+static void announce_some(struct list *waiting)
 {
-    struct list woken;
-    list_init(&woken);
-    list_append_all(&woken, waiting);
-    for (struct list_link *link; (link = list_take_first(&woken));) {
-        struct stored_queue *queue = container_of(link, struct window, waiting)->queue;
-        queue_look(queue);
-        queue_trim_window(queue);
+    struct list_link *link;
+    for (unsigned i = 0; i < WAKES_PER_TURN && (link = list_take_first(waiting)); i++) {
+        queue_look(container_of(link, struct stored_queue, waiting));
     }
 }
 
-/* With some way to go, so that a share at its limit does not wake everybody for each row. */
+static bool room_for_loads(const struct share *share)
+{
+    return share->loaded_bytes <= share->limits.loaded_memory / 4 * 3 &&
+           window_rows_used(share) + window_load_rows(share) <= share->limits.window_rows;
+}
+
+/* With some way to go, so that a share at its limit does not wake everybody for each row; and a few
+ * at a time, so that they do not take the room from each other. */
 void on_wake_turn(struct op *op)
 {
     struct share *share = container_of(op, struct share, wake_turn);
-    if (!capped(share) && share->unrecorded <= share->limits.unrecorded / 4 * 3)
-        announce_all(&share->capped);
-    if (share->loaded_bytes <= share->limits.loaded_memory / 4 * 3)
-        announce_all(&share->starved);
+    bool uncapped = !capped(share) && share->unrecorded <= share->limits.unrecorded / 4 * 3;
+    bool room = room_for_loads(share);
+    if (uncapped)
+        announce_some(&share->capped);
+    if (room)
+        announce_some(&share->starved);
+    if ((uncapped && !list_empty(&share->capped)) || (room && !list_empty(&share->starved)))
+        loop_nudge(share->loop, &share->wake_turn);
+}
+
+/* Once a second: what was not touched for a while makes room for who waits. */
+void pull_make_room(struct share *share)
+{
+    if (!list_empty(&share->starved))
+        announce_some(&share->starved);
+    pull_wake(share);
 }
 
 static struct held *due_fresh(const struct window *window, uint64_t now_ms)
@@ -68,8 +85,9 @@ static struct held *choose(struct stored_queue *queue, bool with_body, bool *ret
     bool more_on_disk = queue->loaded_to.due_ms <= now_ms;
     struct held *fresh = due_fresh(window, now_ms);
     struct held *stored_row = due_stored(window, now_ms);
-    if (more_on_disk && (!stored_row || window->tree.count < window_load_rows(share) / 4))
-        window_load_start(queue);
+    bool wanted = more_on_disk && (!stored_row || window->tree.count < window_load_rows(share) / 4);
+    if (wanted && !window_load_start(queue) && !stored_row && !fresh)
+        wait_in(&share->starved, queue);
     *ret_loading = more_on_disk || window->load;
     if (!stored_row)
         return fresh;
@@ -139,11 +157,10 @@ enum pull_result pull_row(struct share *share, struct stored_queue *queue, bool 
         return PULL_LOADING;
     }
     struct window *window = queue->window;
-    list_remove(&window->recent);
-    list_append(&share->recent, &window->recent);
+    window_touch(window);
     for (;;) {
         if (capped(share)) {
-            wait_in(&share->capped, window);
+            wait_in(&share->capped, queue);
             return PULL_CAPPED;
         }
         bool loading;
@@ -170,10 +187,9 @@ enum pull_result share_pull(struct share *share, struct queue *public_queue, str
         return PULL_ROW;
     }
     queue->announced = false;
-    if (result == PULL_EMPTY) {
+    if (result == PULL_EMPTY)
         queue_look(queue);
-        queue_trim_window(queue);
-    }
+    queue_trim_window(queue);
     return result;
 }
 

@@ -88,7 +88,6 @@ bool queue_open_window(struct stored_queue *queue)
     list_init(&window->fresh);
     list_init(&window->busy);
     list_init(&window->gone);
-    list_append(&queue->queue.share->recent, &window->recent);
     queue->window = window;
     return true;
 }
@@ -97,8 +96,7 @@ static bool window_unused(const struct window *window)
 {
     return window->tree.count == 0 && list_empty(&window->fresh) && list_empty(&window->busy) &&
            list_empty(&window->gone) && !window->load && !window->bodies && !window->job &&
-           window->record_puts == 0 && !list_linked(&window->dirty) &&
-           !list_linked(&window->waiting);
+           window->record_puts == 0 && !list_linked(&window->dirty);
 }
 
 void queue_trim_window(struct stored_queue *queue)
@@ -106,7 +104,6 @@ void queue_trim_window(struct stored_queue *queue)
     struct window *window = queue->window;
     if (!window || !window_unused(window))
         return;
-    list_remove(&window->recent);
     free(window);
     queue->window = NULL;
 }
@@ -169,7 +166,7 @@ void queue_look(struct stored_queue *queue)
         queue_wake_job(queue);
         return;
     }
-    if (queue->announced || share->draining || (window && list_linked(&window->waiting)))
+    if (queue->announced || share->draining || list_linked(&queue->waiting))
         return;
     uint64_t next_ms = next_due_ms(queue);
     if (next_ms == UINT64_MAX) {
@@ -230,11 +227,13 @@ static bool delete_record(struct stored_queue *queue)
 static void forget(struct stored_queue *queue)
 {
     struct window *window = queue->window;
-    if (window && list_linked(&window->dirty))
+    if (window && list_linked(&window->dirty)) {
         list_remove(&window->dirty);
+        queue->queue.share->dirty_count--;
+    }
     queue_trim_window(queue);
     bool held = queue->queue.lane || list_linked(&queue->queue.want);
-    bool busy = queue->window != NULL; /* its record is being written */
+    bool busy = queue->window || list_linked(&queue->waiting); /* its record is being written */
     if (held || busy || (queue->recorded && !delete_record(queue))) {
         uint64_t again_ms = busy ? SHARE_TICK_MS : EMPTY_QUEUE_MS;
         agenda_enter(queue, queue->queue.share->loop->wall_ms + again_ms);
@@ -308,8 +307,11 @@ void queue_record_done(struct stored_queue *queue, uint64_t *record_due_ms, int 
 
 void queue_mark_dirty(struct stored_queue *queue)
 {
-    if (!list_linked(&queue->window->dirty))
-        list_append(&queue->queue.share->dirty, &queue->window->dirty);
+    struct share *share = queue->queue.share;
+    if (list_linked(&queue->window->dirty))
+        return;
+    list_append(&share->dirty, &queue->window->dirty);
+    share->dirty_count++;
 }
 
 /* ---- checkpoints ---- */
@@ -394,6 +396,7 @@ void queues_checkpoint(struct share *share)
     struct checkpoint *checkpoint = NULL;
     list_init(&dirty);
     list_append_all(&dirty, &share->dirty);
+    share->dirty_count = 0;
     for (struct list_link *link; (link = list_take_first(&dirty));) {
         struct stored_queue *queue = container_of(link, struct window, dirty)->queue;
         if (queue->recorded && queue->window->record_puts > 0) {

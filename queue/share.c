@@ -255,14 +255,15 @@ static void on_tick(struct op *op)
         settlements_retry(share);
         accept_withdraw_stuck(share);
     }
-    if (now_ns - share->checkpoint_ns >= CHECKPOINT_MS * NS_PER_MS) {
+    if (now_ns - share->checkpoint_ns >= CHECKPOINT_MS * NS_PER_MS ||
+        share->dirty_count >= DIRTY_QUEUES) {
         share->checkpoint_ns = now_ns;
         queues_checkpoint(share);
     }
     if (share->wall_recorded_ns == 0 ||
         now_ns - share->wall_recorded_ns >= WALL_RECORD_MS * NS_PER_MS)
         record_wall(share);
-    pull_wake(share);
+    pull_make_room(share);
     loop_arm(share->loop, &share->tick, SHARE_TICK_MS * NS_PER_MS);
 }
 

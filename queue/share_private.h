@@ -32,8 +32,10 @@
 enum {
     SHARE_TICK_MS = 1000,
     CHECKPOINT_MS = 30000,       /* how often first_due and counters of busy queues are written */
+    DIRTY_QUEUES = 4096,         /* or when so many wait for it: each keeps its window */
     EMPTY_QUEUE_MS = 600000,     /* a queue without rows is forgotten after this */
     WINDOW_LOAD_ROWS = 1024,     /* rows of one load, at most */
+    WINDOW_REST_MS = 1000,       /* untouched for this long: its memory may go to others */
     WINDOW_LOAD_BYTES = 4 << 20,
     AHEAD_ROWS = 64,             /* bodies read ahead for a queue */
     AHEAD_BYTES = 1 << 20,
@@ -74,9 +76,9 @@ struct window {
     struct window_load *load;
     struct body_load *bodies;
     struct queue_job *job;
-    struct list_link recent; /* share->recent: least recently pulled first */
+    struct list_link recent; /* share->recent while it has rows: least recently touched first */
+    uint64_t touched_ns;
     struct list_link dirty;  /* share->dirty: counters or first_due changed */
-    struct list_link waiting; /* share->capped or share->starved: to be announced later */
     unsigned bodies_ready;
     unsigned fresh_rows;      /* waiting, lent or settling */
     unsigned record_puts;     /* commits in flight that hold the queue's record */
@@ -87,6 +89,7 @@ struct stored_queue {
     struct queue queue; /* first: what the lanes see */
     struct agenda_item look;
     uint32_t number;
+    struct list_link waiting; /* share->capped or share->starved: to be announced later */
     struct position loaded_to;
     uint64_t first_due_ms; /* no lower than what is on disk says; UINT64_MAX: no record there */
     struct window *window;
@@ -159,6 +162,8 @@ struct share {
     uint32_t next_number[SHARD_COUNT];
     uint64_t loaded_bytes; /* read, or being read */
     unsigned window_rows;  /* held rows that are not fresh */
+    unsigned dirty_count;
+    unsigned loading_rows; /* that the loads in flight may bring */
     unsigned accepting, lent, loads, writes; /* what a drain waits for */
     unsigned settling, stuck_count, unrecorded, demotions;
     struct share_usage usage;
@@ -248,10 +253,14 @@ void held_wait(struct held *held); /* fresh or not: into its place among the wai
 void window_put(struct stored_queue *queue, struct position at, struct span record);
 /* The row is not on disk any more: takes it out of all lists. Its memory stays the caller's. */
 void window_forget(struct held *held);
-void window_load_start(struct stored_queue *queue);
+/* False: no room, or no memory. */
+MUST_USE bool window_load_start(struct stored_queue *queue);
 /* How many rows one load brings; when a quarter of them is left, the next one begins. */
 unsigned window_load_rows(const struct share *share);
 void window_evict(struct share *share, unsigned rows, const struct stored_queue *except);
+void window_touch(struct window *window); /* it was pulled, or filled */
+bool window_in_use(const struct window *window);
+unsigned window_rows_used(const struct share *share); /* in memory, or being read */
 
 /* ---- pull.c ---- */
 /* A due row, LENT (its body may be missing if `with_body` is false), or why there is none. */
@@ -260,6 +269,7 @@ enum pull_result pull_row(struct share *share, struct stored_queue *queue, bool 
 /* Memory or verdicts have become free: who waits for them will be announced. */
 void pull_wake(struct share *share);
 void on_wake_turn(struct op *op);
+void pull_make_room(struct share *share);
 
 /* ---- bodies.c ---- */
 void bodies_load_start(struct stored_queue *queue);

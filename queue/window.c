@@ -6,9 +6,9 @@
  * store before or after it: so rows in memory win over what a load brings, and what goes while a
  * load is in flight leaves a stub (HELD_GONE) that wins as well. If not even a stub finds memory, the
  * load is stale and what it brings is dropped as a whole. */
+#include "core/clock.h"
 #include "queue/spool_private.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
 struct window_load {
@@ -55,6 +55,8 @@ static void leave_lists(struct held *held)
         list_remove(&held->link);
     else if (held->state == HELD_WAITING && !held->intake)
         due_tree_remove(&window->tree, &held->due);
+    if (window->tree.count == 0 && list_linked(&window->recent))
+        list_remove(&window->recent);
 }
 
 void held_leave(struct held *held)
@@ -150,7 +152,11 @@ void held_wait(struct held *held)
     held->state = HELD_WAITING;
     held->next_due_ms = UINT64_MAX;
     if (!held->intake) {
+        if (window->tree.count == 0)
+            window_touch(window);
         due_tree_insert(&window->tree, &held->due);
+        if (!list_linked(&window->recent))
+            list_append(&share->recent, &window->recent);
         if (held->body_memory) {
             window->bodies_ready++;
             list_append(&share->bodies, &held->age);
@@ -173,23 +179,39 @@ static void lower_loaded_to(struct stored_queue *queue, struct position at)
         queue->loaded_to = at;
 }
 
+/* What lies behind the window is on disk as well. */
+static void drop_behind(struct stored_queue *queue)
+{
+    struct due_node *node;
+    while ((node = due_tree_last(&queue->window->tree)) &&
+           !position_before(node->at, queue->loaded_to)) {
+        struct held *held = container_of(node, struct held, due);
+        held_leave(held);
+        held_free(held);
+    }
+}
+
 void window_put(struct stored_queue *queue, struct position at, struct span record)
 {
     struct share *share = queue->queue.share;
     queue_mark_dirty(queue);
-    if (!position_before(at, queue->loaded_to) && !queue->window->load)
+    bool loading = queue->window->load != NULL; /* it may or may not see the row */
+    if (!position_before(at, queue->loaded_to) && !loading)
         return;
-    bool damaged;
-    struct held *held = held_new(queue, at, record, &damaged);
-    check(held || !damaged);
-    if (!held) {
-        lower_loaded_to(queue, at);
+    if (window_rows_used(share) >= share->limits.window_rows)
+        window_evict(share, LOAD_ROWS_LEAST, NULL);
+    bool damaged = false, room = window_rows_used(share) < share->limits.window_rows;
+    struct held *held = room || loading ? held_new(queue, at, record, &damaged) : NULL;
+    check(!damaged);
+    if (held) {
+        held_enter(held, queue);
+        held_wait(held);
         return;
     }
-    held_enter(held, queue);
-    held_wait(held);
-    if (share->window_rows > share->limits.window_rows)
-        window_evict(share, LOAD_ROWS_LEAST, NULL);
+    if (loading)
+        queue->window->load->stale = true; /* it would go past this row */
+    lower_loaded_to(queue, at);
+    drop_behind(queue);
 }
 
 void window_forget(struct held *held)
@@ -240,19 +262,42 @@ static unsigned evict_from(struct stored_queue *queue, unsigned rows)
     return evicted;
 }
 
-/* From the queue that was not pulled for longest, its latest rows. Not while it loads: the load
- * would bring them again and leave a gap behind. */
+/* From the queue that was not touched for longest, its latest rows. Not from one that loads: the load
+ * would bring them again and leave a gap behind. And not from one that has just been filled: its lane
+ * is about to come, and many queues would only empty each other. */
 void window_evict(struct share *share, unsigned rows, const struct stored_queue *except)
 {
     list_for_each(&share->recent, link, following) {
-        struct stored_queue *queue = container_of(link, struct window, recent)->queue;
-        if (rows == 0)
+        struct window *window = container_of(link, struct window, recent);
+        struct stored_queue *queue = window->queue;
+        if (rows == 0 || window_in_use(window))
             break;
-        if (queue == except || queue->window->load)
+        if (queue == except || window->load)
             continue;
         rows -= evict_from(queue, rows);
         queue_trim_window(queue);
     }
+}
+
+void window_touch(struct window *window)
+{
+    struct share *share = window->queue->queue.share;
+    window->touched_ns = share->loop->now_ns;
+    if (!list_linked(&window->recent))
+        return;
+    list_remove(&window->recent);
+    list_append(&share->recent, &window->recent);
+}
+
+bool window_in_use(const struct window *window)
+{
+    const struct share *share = window->queue->queue.share;
+    return share->loop->now_ns - window->touched_ns < WINDOW_REST_MS * NS_PER_MS;
+}
+
+unsigned window_rows_used(const struct share *share)
+{
+    return share->window_rows + share->loading_rows;
 }
 
 /* ---- loading ---- */
@@ -265,15 +310,19 @@ unsigned window_load_rows(const struct share *share)
     return rows < LOAD_ROWS_LEAST ? LOAD_ROWS_LEAST : rows;
 }
 
+/* How many rows a load may bring; 0: there is no room now. One is always let through. */
 static unsigned load_budget(struct share *share, const struct stored_queue *queue)
 {
     unsigned most = window_load_rows(share), limit = share->limits.window_rows;
-    if (share->window_rows + most > limit)
-        window_evict(share, share->window_rows + most - limit, queue);
-    unsigned room = limit > share->window_rows ? limit - share->window_rows : 0;
-    if (room > most)
+    if (window_rows_used(share) + most > limit)
+        window_evict(share, window_rows_used(share) + most - limit, queue);
+    unsigned used = window_rows_used(share);
+    unsigned room = limit > used ? limit - used : 0;
+    if (room >= most)
         return most;
-    return room < LOAD_ROWS_LEAST ? LOAD_ROWS_LEAST : room;
+    if (room < LOAD_ROWS_LEAST)
+        return used == 0 ? LOAD_ROWS_LEAST : 0;
+    return room;
 }
 
 /* One row that a load brought. False: no memory, this and the following stay on disk only. */
@@ -312,18 +361,6 @@ static void take_rows(struct stored_queue *queue, const struct load *load)
     queue->loaded_to = load->at_end ? POSITION_END : loaded_to;
 }
 
-/* What came in behind the window while nobody knew where it would end is on disk as well. */
-static void drop_behind(struct stored_queue *queue)
-{
-    struct due_node *node;
-    while ((node = due_tree_last(&queue->window->tree)) &&
-           !position_before(node->at, queue->loaded_to)) {
-        struct held *held = container_of(node, struct held, due);
-        held_leave(held);
-        held_free(held);
-    }
-}
-
 static void on_window_loaded(struct op *op)
 {
     struct window_load *loaded = container_of(op, struct window_load, load.op);
@@ -331,40 +368,44 @@ static void on_window_loaded(struct op *op)
     struct share *share = queue->queue.share;
 
     share->loads--;
+    share->loading_rows -= loaded->load.max_rows;
+    window_touch(queue->window);
     if (op->result >= 0 && !loaded->stale)
         take_rows(queue, &loaded->load);
     queue->window->load = NULL;
     drop_stubs(queue->window);
     drop_behind(queue);
     load_release(&loaded->load);
-    queue_mark_dirty(queue);
     if (op->result < 0)
         queue_look_later(queue, RETRY_LOAD_MS);
     else
         queue_look(queue);
+    queue_trim_window(queue);
     free(loaded);
+    pull_wake(share);
     share_look_drained(share);
 }
 
-void window_load_start(struct stored_queue *queue)
+bool window_load_start(struct stored_queue *queue)
 {
     struct share *share = queue->queue.share;
-    if (queue->window->load || queue_entirely_loaded(queue))
-        return;
-    struct window_load *loaded = calloc(1, sizeof(*loaded));
-    if (!loaded) {
-        queue_look_later(queue, RETRY_LOAD_MS);
-        return;
-    }
+    if (queue->window->load)
+        return true;
+    unsigned rows = load_budget(share, queue);
+    struct window_load *loaded = rows ? calloc(1, sizeof(*loaded)) : NULL;
+    if (!loaded)
+        return false;
     struct load *load = &loaded->load;
     load_init(load, share->loop, LOAD_WINDOW, on_window_loaded);
     loaded->queue = queue;
     load->lower_len = (uint8_t)row_key(load->lower, queue->shard, queue->number,
                                        queue->loaded_to.due_ms, queue->loaded_to.id).len;
     load->upper_len = (uint8_t)row_key(load->upper, queue->shard, queue->number + 1, 0, 0).len;
-    load->max_rows = load_budget(share, queue);
+    load->max_rows = rows;
     load->max_bytes = WINDOW_LOAD_BYTES;
     queue->window->load = loaded;
     share->loads++;
+    share->loading_rows += rows;
     share_load(share, load);
+    return true;
 }

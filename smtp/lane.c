@@ -127,11 +127,11 @@ struct row *lane_take_row(struct lane *lane)
     return NULL;
 }
 
-void lane_want(struct lane *lane, struct queue *queue)
+bool lane_want(struct lane *lane, struct queue *queue)
 {
     struct flow *flow = flow_for(lane, queue);
     if (!flow)
-        return; /* no memory: the queue is announced again with its next row or load */
+        return false;
     list_append(&flow->queues, &queue->want);
     lane->used_ns = lane->egress->loop->now_ns;
     if (lane->held_until_ns)
@@ -139,6 +139,7 @@ void lane_want(struct lane *lane, struct queue *queue)
     else
         queue->held_until_ms = 0;
     loop_nudge(lane->egress->loop, &lane->advance);
+    return true;
 }
 
 /* ---- connections ---- */

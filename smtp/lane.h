@@ -60,8 +60,8 @@ struct lane {
 /* The lane for a plan with hosts; its hosts are brought up to date. NULL: no memory. */
 struct lane *lane_for_plan(struct egress *egress, const struct plan *plan);
 
-/* `queue` has due rows and its plan leads here. */
-void lane_want(struct lane *lane, struct queue *queue);
+/* `queue` has due rows and its plan leads here. False: no memory, nothing happened. */
+MUST_USE bool lane_want(struct lane *lane, struct queue *queue);
 
 /* ---- for deliveries ---- */
 

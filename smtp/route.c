@@ -86,9 +86,7 @@ static void follow_plan(struct route *route, struct queue *queue)
         return;
     }
     struct lane *lane = lane_for_plan(route->egress, route->plan);
-    if (lane)
-        lane_want(lane, queue);
-    else
+    if (!lane || !lane_want(lane, queue))
         settle_without_memory(route->egress, queue);
 }
 

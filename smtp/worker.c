@@ -1,6 +1,6 @@
 #include "smtp/worker.h"
 
-enum { PUBLISH_MS = 250 };
+enum { PUBLISH_MS = 250, UNRECORDED_MAX = 4096 };
 
 static void publish(struct worker *worker)
 {
@@ -67,6 +67,53 @@ static void on_drain(struct op *op)
 void worker_drain(struct worker *worker, struct loop *from)
 {
     loop_post(&worker->loop, from, &worker->drain);
+}
+
+/* ---- what the spool is told ---- */
+
+static enum bounce_mode bounce_mode(void *context, struct span tenant, struct span campaign)
+{
+    const struct config *config = context;
+    for (size_t i = 0; i < config->bounce.stream_count; i++) {
+        const struct config_bounce_stream *stream = &config->bounce.streams[i];
+        if ((stream->tenant.len == 0 || span_equals(stream->tenant, tenant)) &&
+            (stream->campaign.len == 0 || span_equals(stream->campaign, campaign)))
+            return stream->event_only ? BOUNCE_EVENT : BOUNCE_DSN;
+    }
+    return config->bounce.event_only ? BOUNCE_EVENT : BOUNCE_DSN;
+}
+
+struct spool_options worker_spool_options(struct config *config, unsigned workers,
+                                          struct hash_seed seed)
+{
+    return (struct spool_options){
+        .data_dir = config->data_dir.data,
+        .hostname = config->hostname.data,
+        .workers = workers,
+        .store_memory = config->queue.memory,
+        .loader_threads = (unsigned)config->queue.loader_threads,
+        .limits =
+            {
+                .inbound_memory = config->queue.inbound_memory / workers,
+                .loaded_memory = config->queue.loaded_memory / workers,
+                .nursery_messages = (unsigned)(config->queue.nursery_messages / workers),
+                .nursery_bytes = config->queue.nursery_bytes / workers,
+                .nursery_age_ms = config->queue.nursery_age_ms,
+                .window_rows = (unsigned)config->queue.window_rows,
+                .unrecorded = UNRECORDED_MAX,
+            },
+        .retry_intervals_ms = config->retry.intervals_ms,
+        .retry_interval_count = (unsigned)config->retry.interval_count,
+        .retry_jitter = config->retry.jitter,
+        .max_age_ms = config->retry.max_age_ms,
+        .bounce_mode = bounce_mode,
+        .bounce_context = config,
+        .delay_report_after_ms = config->bounce.delay_after_ms,
+        .disk_reserve_bytes = config->queue.disk_reserve,
+        .journal_keep_bytes = config->journal.keep,
+        .clock_confirmed = config->queue.clock_confirmed,
+        .seed = seed,
+    };
 }
 
 /* ---- life ---- */

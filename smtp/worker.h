@@ -24,6 +24,10 @@ struct worker_settings {
     size_t own_address_count;
 };
 
+/* The spool for this configuration; totals are divided by the workers. `config` outlives the spool. */
+struct spool_options worker_spool_options(struct config *config, unsigned workers,
+                                          struct hash_seed seed);
+
 struct worker {
     struct loop loop;
     struct metrics metrics;

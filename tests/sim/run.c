@@ -1,0 +1,319 @@
+/* The scenario: injectors, receiving servers, two or three workers, and whatever the seed brings:
+ * lost connections, temporary failures, slow peers, dead hosts, crashes between any two events, clean
+ * stops. After a while the world becomes calm, and then everything promised must have come to its
+ * end, the store must be empty of mail, and each duplicate must have its excuse.
+ *
+ *     simulate [--seed S] [--seeds N] [--trace]
+ *
+ * A seed runs in a process of its own, so that a crash of the daemon may leak its memory and a failed
+ * check ends only that seed. */
+#include "core/clock.h"
+#include "core/config.h"
+#include "smtp/worker.h"
+#include "tests/sim/auditor.h"
+#include "tests/sim/peers.h"
+#include "tests/sim/sim.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { WORKERS_MAX = 3, DAYS_MAX = 12 };
+
+struct process {
+    struct config *config;
+    struct spool *spool;
+    struct lane_limits limits;
+    struct worker workers[WORKERS_MAX];
+    unsigned count;
+    bool running, stopping;
+};
+
+static struct process process;
+static char config_path[600];
+
+static void write_config(const char *folder, unsigned workers)
+{
+    snprintf(config_path, sizeof config_path, "%s/ringpost.toml", folder);
+    FILE *file = fopen(config_path, "w");
+    check(file);
+    fprintf(file,
+            "hostname = \"mx.ringpost.test\"\n"
+            "data_dir = \"%s\"\n"
+            "workers = %u\n"
+            "[[listener]]\naddress = \"192.0.2.1:25\"\nservice = \"smtp\"\n"
+            "relay_from = [\"192.0.2.0/24\"]\n"
+            "[dns]\nservers = [\"192.0.2.53:53\"]\n"
+            "[delivery]\nconnection_limit = %u\n"
+            "[retry]\nintervals = [\"1m\", \"5m\", \"20m\", \"1h\"]\nmax_age = \"5d\"\n"
+            "[queue]\nwindow_rows = 1024\nnursery_age = \"%us\"\n",
+            folder, workers, 1 + (unsigned)world_draw(8), 2 + (unsigned)world_draw(40));
+    fclose(file);
+}
+
+/* Each life has its own number of workers: shards are remapped, nothing migrates. */
+static void start(void)
+{
+    write_config(world.folder, 1 + (unsigned)world_draw(WORKERS_MAX));
+    char error[CONFIG_ERROR];
+    struct spool_report report = {0};
+    process = (struct process){0};
+    int status = config_load(config_path, &process.config, error);
+    if (status < 0)
+        fprintf(stderr, "%s\n", error);
+    check(status == 0);
+    struct hash_seed seed;
+    random_fill(&seed, sizeof seed);
+    check(lane_limits_init(&process.limits, seed) == 0);
+    process.count = (unsigned)process.config->workers;
+    struct spool_options options = worker_spool_options(process.config, process.count, seed);
+    status = spool_open(&options, &process.spool, &report);
+    say("start: %u workers: %s", process.count, report.text);
+    check(status == 0 && !report.alarm);
+    struct worker_settings settings = {
+        .config = process.config,
+        .spool = process.spool,
+        .limits = &process.limits,
+        .seed = seed,
+        .workers = process.count,
+        .own_addresses = &process.config->listeners[0].address,
+        .own_address_count = 1,
+    };
+    for (unsigned i = 0; i < process.count; i++) {
+        const char *step;
+        const struct config_listener *listener;
+        check(worker_init(&process.workers[i], &settings, i, &step, &listener) == 0);
+        worker_start(&process.workers[i]);
+    }
+    process.running = true;
+}
+
+static void crash(void)
+{
+    say("crash");
+    world.life++;
+    process.running = false;
+    audit_crash();
+    peers_daemon_crashed();
+    net_daemon_gone();
+    ring_crash();
+    threads_crash();
+    store_crash();
+}
+
+static void begin_stop(void)
+{
+    say("stop: draining");
+    process.stopping = true;
+    for (unsigned i = 0; i < process.count; i++)
+        worker_drain(&process.workers[i], NULL);
+}
+
+static bool stopped(void)
+{
+    for (unsigned i = 0; i < process.count; i++)
+        if (!atomic_load(&process.workers[i].drained))
+            return false;
+    return true;
+}
+
+static void finish_stop(void)
+{
+    for (unsigned i = 0; i < process.count; i++)
+        worker_fini(&process.workers[i]);
+    check(spool_close(process.spool) == 0);
+    lane_limits_fini(&process.limits);
+    config_free(process.config);
+    process.running = false;
+    world.life++;
+    peers_daemon_crashed(); /* its connections are gone; answers on the way are not heard */
+    net_daemon_gone();
+    say("stop: done");
+}
+
+/* ---- time ---- */
+
+static bool has_work(const struct loop *loop)
+{
+    return !list_empty(&loop->ready) || ring_has_results(loop->io) ||
+           atomic_load(&loop->inbox.newest) || timers_next_ns(&loop->timers) <= world.now_ns;
+}
+
+/* Lets a random loop that has something to do have its turn. */
+static bool turn(void)
+{
+    unsigned first = (unsigned)world_draw(process.count);
+    for (unsigned i = 0; i < process.count; i++) {
+        struct worker *worker = &process.workers[(first + i) % process.count];
+        if (atomic_load(&worker->drained) || !has_work(&worker->loop))
+            continue;
+        check(loop_turn(&worker->loop, 0) == 0);
+        world.now_ns += 1000 + world_draw(20000);
+        return true;
+    }
+    return false;
+}
+
+static uint64_t next_timer_ns(void)
+{
+    uint64_t next = UINT64_MAX;
+    for (unsigned i = 0; i < process.count && process.running; i++) {
+        uint64_t due = timers_next_ns(&process.workers[i].loop.timers);
+        if (!atomic_load(&process.workers[i].drained) && due < next)
+            next = due;
+    }
+    return next;
+}
+
+/* One thing happens. False: nothing ever will again. */
+static bool advance(void)
+{
+    if (world_step(world.now_ns))
+        return true;
+    if (process.running && turn())
+        return true;
+    uint64_t next = next_timer_ns();
+    if (world_next_ns() < next)
+        next = world_next_ns();
+    if (next == UINT64_MAX)
+        return false;
+    if (next > world.now_ns)
+        world.now_ns = next;
+    return true;
+}
+
+static void on_tick(void *context, uint64_t argument)
+{
+    if (process.running)
+        spool_tick(process.spool);
+    world_later(NS_PER_S, false, on_tick, NULL, 0);
+}
+
+static void on_calm(void *context, uint64_t argument)
+{
+    say("the world is calm from now on");
+    world.calm = true;
+}
+
+/* ---- one seed ---- */
+
+struct faults {
+    uint64_t next_crash; /* as a count of events */
+    unsigned crashes, stops;
+};
+
+static void maybe_end_life(struct faults *faults)
+{
+    if (!process.running) {
+        start();
+    } else if (process.stopping) {
+        if (stopped())
+            finish_stop();
+    } else if (!world.calm && world.happened >= faults->next_crash) {
+        faults->next_crash = world.happened + 50 + world_draw(6000);
+        if (world_chance(250)) {
+            faults->stops++;
+            begin_stop();
+        } else {
+            faults->crashes++;
+            crash();
+        }
+    }
+}
+
+static bool done(void)
+{
+    return world.calm && process.running && !process.stopping && !peers_injecting() &&
+           audit_complete() && store_empty_of_mail();
+}
+
+static void report_stuck(void)
+{
+    fprintf(stderr, "STUCK: promised mail is neither received nor reported, or the store keeps mail "
+                    "(complete %d, empty %d)\n",
+            audit_complete(), store_empty_of_mail());
+}
+
+static bool run_seed(uint64_t seed, const char *folder, bool trace)
+{
+    world_begin(seed, folder, trace);
+    struct faults faults = {.next_crash = 500 + world_draw(8000)};
+    peers_serve();
+    start();
+    struct address address = process.config->listeners[0].address;
+    unsigned injectors = 1 + (unsigned)world_draw(5);
+    for (unsigned i = 0; i < injectors; i++)
+        peers_inject(&address, 1 + (unsigned)world_draw(25));
+    world_later(NS_PER_S, false, on_tick, NULL, 0);
+    world_later((30 + world_draw(600)) * NS_PER_S, false, on_calm, NULL, 0);
+    uint64_t end_ns = (uint64_t)DAYS_MAX * 24 * 3600 * NS_PER_S;
+    while (!done()) {
+        if (world.now_ns > end_ns || !advance()) {
+            report_stuck();
+            audit_passes();
+            return false;
+        }
+        maybe_end_life(&faults);
+    }
+    struct audit_counts counts = audit_counts();
+    bool passed = audit_passes();
+    printf("seed %llu: %u messages, %u promised, %u received, %u reported, %u duplicates "
+           "(%u excuses), %u crashes, %u stops, %llu events, %.0f virtual s: %s\n",
+           (unsigned long long)seed, counts.messages, counts.promised, counts.received,
+           counts.reported, counts.duplicates, counts.excused, faults.crashes, faults.stops,
+           (unsigned long long)world.happened, (double)world.now_ns / 1e9, passed ? "ok" : "FAILED");
+    return passed;
+}
+
+static bool run_in_child(uint64_t seed, bool trace)
+{
+    char folder[] = "/tmp/ringpost-sim-XXXXXX";
+    check(mkdtemp(folder));
+    fflush(NULL);
+    pid_t child = fork();
+    check(child >= 0);
+    if (child == 0) {
+        alarm(120); /* a seed that hangs in real time is a bug of its own */
+        bool passed = run_seed(seed, folder, trace);
+        fflush(NULL);
+        _exit(passed ? 0 : 1);
+    }
+    int status;
+    check(waitpid(child, &status, 0) == child);
+    char command[200];
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    if (system(command) != 0)
+        fprintf(stderr, "cannot remove %s\n", folder);
+    if (WIFSIGNALED(status))
+        fprintf(stderr, "seed %llu: died of signal %d\n", (unsigned long long)seed, WTERMSIG(status));
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t seed = 1, seeds = 1;
+    bool trace = false;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--trace") == 0)
+            trace = true;
+        else if (i + 1 < argc && strcmp(argv[i], "--seed") == 0)
+            seed = strtoull(argv[++i], NULL, 10);
+        else if (i + 1 < argc && strcmp(argv[i], "--seeds") == 0)
+            seeds = strtoull(argv[++i], NULL, 10);
+        else
+            return fprintf(stderr, "usage: simulate [--seed S] [--seeds N] [--trace]\n"), 2;
+    }
+    uint64_t failed = 0;
+    for (uint64_t i = 0; i < seeds; i++)
+        if (!run_in_child(seed + i, trace)) {
+            failed++;
+            fprintf(stderr, "seed %llu FAILED: replay with --seed %llu --trace\n",
+                    (unsigned long long)(seed + i), (unsigned long long)(seed + i));
+        }
+    printf("%llu passed, %llu failed\n", (unsigned long long)(seeds - failed),
+           (unsigned long long)failed);
+    return failed ? 1 : 0;
+}

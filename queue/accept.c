@@ -198,9 +198,9 @@ static bool fill_body(struct intake *intake, struct commit *commit)
         return upload_fill(intake, commit, arena);
     struct span *pieces = all_pieces(intake, arena, &count);
     const struct span *body = count ? pieces + PARTS_MAX_EXTRA : &nothing;
-    return pieces && commit_put(commit, arena, FAMILY_BODY,
-                                body_key(key, intake->message.envelope.id, 0), body,
-                                count ? count : 1);
+    return pieces &&
+           commit_put(commit, arena, FAMILY_BODY, body_key(key, intake->message.envelope.id, 0),
+                      body, count ? count : 1);
 }
 
 static bool fill_rows(struct intake *intake, struct commit *commit)
@@ -217,8 +217,8 @@ static bool fill_rows(struct intake *intake, struct commit *commit)
             !commit_put(commit, arena, FAMILY_ROW,
                         row_key(key, queue->shard, queue->number, held->row.due_ms, id), record, 1))
             return false;
-        if (intake->row_count > 1 && !commit_put(commit, arena, FAMILY_REF,
-                                                 ref_key(key, id, queue->number), &nothing, 1))
+        if (intake->row_count > 1 &&
+            !commit_put(commit, arena, FAMILY_REF, ref_key(key, id, queue->number), &nothing, 1))
             return false;
     }
     return true;
@@ -392,8 +392,7 @@ static void accept_now(struct intake *intake)
         commit_init(&intake->commit, share->loop, COMMIT_SYNC, on_accepted);
         result = intake_fill(intake, &intake->commit, true);
     }
-    if (result == 0 &&
-        !intake_put_records(intake, &intake->commit, &intake->message.arena, false))
+    if (result == 0 && !intake_put_records(intake, &intake->commit, &intake->message.arena, false))
         result = -ENOMEM;
     if (result) {
         if (!intake->withdrawn)

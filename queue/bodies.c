@@ -2,8 +2,9 @@
  *
  * A row's size is known before its body is read, so memory is reserved when a load starts and the
  * sum is never passed, except by one body that alone is larger: it is read when no other is there.
- * Bodies that wait for a lane which does not come are dropped again, longest waiting first, if another
- * queue needs the room; bodies of lent rows stay. A queue that finds no room waits in share->starved. */
+ * Bodies that wait for a lane which does not come are dropped again, longest waiting first, if
+ * another queue needs the room; bodies of lent rows stay. A queue that finds no room waits in
+ * share->starved. */
 #include "queue/spool_private.h"
 
 #include <errno.h>
@@ -44,7 +45,7 @@ void held_drop_body(struct held *held)
 static void drop_waiting(struct share *share, const struct stored_queue *except, uint64_t bytes)
 {
     uint64_t target = share->limits.loaded_memory > bytes ? share->limits.loaded_memory - bytes : 0;
-    list_for_each(&share->bodies, link, following) {
+    list_for_each (&share->bodies, link, following) {
         struct held *held = container_of(link, struct held, age);
         if (share->loaded_bytes <= target)
             break;
@@ -76,8 +77,8 @@ static void take_body(struct stored_queue *queue, struct load *load, unsigned in
     if (!held || held->state != HELD_WAITING || held->intake || held->body_memory)
         return;
     held->body_missing = load->found[index] == 0;
-    held->body_broken = load->found[index] < 0 && load->found[index] != -EAGAIN &&
-                        load->found[index] != -ENOMEM;
+    held->body_broken =
+        load->found[index] < 0 && load->found[index] != -EAGAIN && load->found[index] != -ENOMEM;
     if (load->found[index] != 1)
         return;
     held->body_memory = load->body_memory[index];

@@ -1,8 +1,8 @@
 /* due_tree: rows in the order in which they are due. Pure.
  *
  * A treap: a search tree by (due, id) that random priorities keep flat. The earliest is taken to be
- * tried, the latest to be evicted, rescheduled rows come in anywhere; a heap or a list does only two
- * of these three. Nodes are embedded in the rows; nothing is allocated. */
+ * tried, the latest to be evicted, rescheduled rows come in anywhere; a heap or a list does only
+ * two of these three. Nodes are embedded in the rows; nothing is allocated. */
 #pragma once
 
 #include "core/check.h"

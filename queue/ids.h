@@ -1,12 +1,12 @@
 /* ids: the numbers of messages: 42 bits of milliseconds since 2020, 8 bits shard, 14 bits counter.
  * Pure.
  *
- * A shard belongs to one worker, so each worker makes its ids alone. They rise within a run whatever
- * the clock does: a clock that steps back, or stands, only lets the counter run, and the millisecond
- * goes on when the counter is full. Over restarts a ceiling in `meta` keeps them apart: every id
- * that becomes durable lies below it, and the next run starts at it. The ceiling is reserved
- * IDS_AHEAD_MS ahead, and travels in the very batch that needs it: a message and the ceiling above
- * its id become durable together, so nobody waits for it. */
+ * A shard belongs to one worker, so each worker makes its ids alone. They rise within a run
+ * whatever the clock does: a clock that steps back, or stands, only lets the counter run, and the
+ * millisecond goes on when the counter is full. Over restarts a ceiling in `meta` keeps them apart:
+ * every id that becomes durable lies below it, and the next run starts at it. The ceiling is
+ * reserved IDS_AHEAD_MS ahead, and travels in the very batch that needs it: a message and the
+ * ceiling above its id become durable together, so nobody waits for it. */
 #pragma once
 
 #include "core/check.h"

@@ -1,8 +1,8 @@
 /* The nursery: messages that wait for their first attempt in memory, on disk as one `fresh` record.
  *
- * Bounded in count and bytes: what does not fit goes to `body` and `row` at once (accept.c). Bounded
- * in age: what was not tried within nursery_age moves there. A row that is lent stays where it is:
- * its settlement moves or removes it. */
+ * Bounded in count and bytes: what does not fit goes to `body` and `row` at once (accept.c).
+ * Bounded in age: what was not tried within nursery_age moves there. A row that is lent stays where
+ * it is: its settlement moves or removes it. */
 #include "core/clock.h"
 #include "queue/spool_private.h"
 
@@ -57,7 +57,7 @@ void nursery_demote_old(struct share *share)
 {
     uint64_t now_ns = share->loop->now_ns;
     uint64_t age_ns = share->limits.nursery_age_ms * NS_PER_MS;
-    list_for_each(&share->nursery, link, following) {
+    list_for_each (&share->nursery, link, following) {
         struct held *held = container_of(link, struct held, age);
         if (now_ns - held->entered_ns < age_ns || share->demotions >= DEMOTIONS_IN_FLIGHT)
             break;

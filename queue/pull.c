@@ -1,8 +1,8 @@
-/* Handing out rows. The earliest due row first, whether it is fresh or read back; a row whose body is
- * not there yet does not hold up a fresh one.
+/* Handing out rows. The earliest due row first, whether it is fresh or read back; a row whose body
+ * is not there yet does not hold up a fresh one.
  *
- * What makes a pull say no is a state that ends by itself (a load, memory, unrecorded verdicts), and
- * whatever ends it looks at the queue again: no wake-up can be lost. */
+ * What makes a pull say no is a state that ends by itself (a load, memory, unrecorded verdicts),
+ * and whatever ends it looks at the queue again: no wake-up can be lost. */
 #include "queue/spool_private.h"
 
 enum { WAKES_PER_TURN = 64 };
@@ -25,43 +25,6 @@ void pull_wake(struct share *share)
         loop_nudge(share->loop, &share->wake_turn);
 }
 
-static void announce_some(struct list *waiting)
-{
-    struct list_link *link;
-    for (unsigned i = 0; i < WAKES_PER_TURN && (link = list_take_first(waiting)); i++) {
-        queue_look(container_of(link, struct stored_queue, waiting));
-    }
-}
-
-static bool room_for_loads(const struct share *share)
-{
-    return share->loaded_bytes <= share->limits.loaded_memory / 4 * 3 &&
-           window_rows_used(share) + window_load_rows(share) <= share->limits.window_rows;
-}
-
-/* With some way to go, so that a share at its limit does not wake everybody for each row; and a few
- * at a time, so that they do not take the room from each other. */
-void on_wake_turn(struct op *op)
-{
-    struct share *share = container_of(op, struct share, wake_turn);
-    bool uncapped = !capped(share) && share->unrecorded <= share->limits.unrecorded / 4 * 3;
-    bool room = room_for_loads(share);
-    if (uncapped)
-        announce_some(&share->capped);
-    if (room)
-        announce_some(&share->starved);
-    if ((uncapped && !list_empty(&share->capped)) || (room && !list_empty(&share->starved)))
-        loop_nudge(share->loop, &share->wake_turn);
-}
-
-/* Once a second: what was not touched for a while makes room for who waits. */
-void pull_make_room(struct share *share)
-{
-    if (!list_empty(&share->starved))
-        announce_some(&share->starved);
-    pull_wake(share);
-}
-
 static struct held *due_fresh(const struct window *window, uint64_t now_ms)
 {
     struct list_link *link = list_first(&window->fresh);
@@ -76,6 +39,71 @@ static struct held *due_stored(const struct window *window, uint64_t now_ms)
     return held && held->row.due_ms <= now_ms ? held : NULL;
 }
 
+static void announce_some(struct list *waiting)
+{
+    struct list_link *link;
+    for (unsigned i = 0; i < WAKES_PER_TURN && (link = list_take_first(waiting)); i++) {
+        queue_look(container_of(link, struct stored_queue, waiting));
+    }
+}
+
+static bool room_for_loads(const struct share *share)
+{
+    return share->loaded_bytes <= share->limits.loaded_memory / 4 * 3 &&
+           window_rows_used(share) + window_load_rows(share) <= share->limits.window_rows;
+}
+
+/* Reads for a queue that waited for room. It is announced when that is done: a lane with a million
+ * queues would come back too late for what was only promised. */
+static void feed(struct share *share, struct stored_queue *queue)
+{
+    uint64_t now_ms = share->loop->wall_ms;
+    if (!queue_open_window(queue)) {
+        queue_look_later(queue, SHARE_TICK_MS);
+        return;
+    }
+    if (due_stored(queue->window, now_ms))
+        bodies_load_start(queue);
+    else if (queue->loaded_to.due_ms <= now_ms && !window_load_start(queue))
+        wait_in(&share->starved, queue);
+    if (!queue->window->load && !queue->window->bodies)
+        queue_look(queue);
+    queue_trim_window(queue);
+}
+
+static void feed_some(struct share *share)
+{
+    struct list_link *link;
+    for (unsigned i = 0; i < WAKES_PER_TURN && (link = list_take_first(&share->starved)); i++)
+        feed(share, container_of(link, struct stored_queue, waiting));
+}
+
+/* With some way to go, so that a share at its limit does not wake everybody for each row. */
+void on_wake_turn(struct op *op)
+{
+    struct share *share = container_of(op, struct share, wake_turn);
+    bool uncapped = !capped(share) && share->unrecorded <= share->limits.unrecorded / 4 * 3;
+    if (share->draining)
+        return;
+    if (uncapped)
+        announce_some(&share->capped);
+    unsigned loads = share->loads;
+    if (room_for_loads(share))
+        feed_some(share);
+    bool fed = share->loads > loads; /* else only a release or the tick helps */
+    if ((uncapped && !list_empty(&share->capped)) ||
+        (fed && room_for_loads(share) && !list_empty(&share->starved)))
+        loop_nudge(share->loop, &share->wake_turn);
+}
+
+/* Once a second: what was not touched for a while makes room for who waits. */
+void pull_make_room(struct share *share)
+{
+    if (!share->draining)
+        feed_some(share);
+    pull_wake(share);
+}
+
 /* The next one to hand out; *ret_loading: something due is not ready yet. */
 static struct held *choose(struct stored_queue *queue, bool with_body, bool *ret_loading)
 {
@@ -86,7 +114,8 @@ static struct held *choose(struct stored_queue *queue, bool with_body, bool *ret
     struct held *fresh = due_fresh(window, now_ms);
     struct held *stored_row = due_stored(window, now_ms);
     bool wanted = more_on_disk && (!stored_row || window->tree.count < window_load_rows(share) / 4);
-    if (wanted && !window_load_start(queue) && !stored_row && !fresh)
+    bool in_turn = stored_row || list_empty(&share->starved) || window->load;
+    if (wanted && !(in_turn && window_load_start(queue)) && !stored_row && !fresh)
         wait_in(&share->starved, queue);
     *ret_loading = more_on_disk || window->load;
     if (!stored_row)
@@ -137,8 +166,8 @@ static void settle_without_body(struct held *held)
 static bool settled_here(struct share *share, struct held *held)
 {
     bool broken = held->body_missing || held->body_broken;
-    if (!broken && (held->row.envelope.expires_ms > share->loop->wall_ms ||
-                    !share_may_expire(share)))
+    if (!broken &&
+        (held->row.envelope.expires_ms > share->loop->wall_ms || !share_may_expire(share)))
         return false;
     if (broken)
         settle_without_body(held);

@@ -2,10 +2,10 @@
  * `queue` records, and forgotten when they have been empty for a while.
  *
  * `first_due` in a queue's record says where its rows begin, so that the first load after a start
- * does not cross what was consumed. It may be too low, never too high: a batch that puts a row below
- * it lowers it in the same batch, until one such batch is confirmed; checkpoints raise it, but only
- * while no lowering is in flight (the committer keeps the order of what is submitted, not of what
- * fails). */
+ * does not cross what was consumed. It may be too low, never too high: a batch that puts a row
+ * below it lowers it in the same batch, until one such batch is confirmed; checkpoints raise it,
+ * but only while no lowering is in flight (the committer keeps the order of what is submitted, not
+ * of what fails). */
 #include "queue/spool_private.h"
 
 #include <errno.h>
@@ -64,8 +64,7 @@ struct stored_queue *queue_obtain(struct share *share, uint8_t shard, const stru
     if (sink.full)
         return NULL;
     struct stored_queue *queue = queue_find(share, shard, sink_span(&sink));
-    return queue ? queue
-                 : queue_add(share, shard, share->next_number[shard], sink_span(&sink));
+    return queue ? queue : queue_add(share, shard, share->next_number[shard], sink_span(&sink));
 }
 
 void queue_free(struct stored_queue *queue)
@@ -348,7 +347,7 @@ static uint64_t floor_ms(const struct stored_queue *queue)
     const struct due_node *first = due_tree_first(&window->tree);
     if (first)
         first_ms = earlier(first_ms, first->at.due_ms);
-    list_for_each(&window->busy, link, following) {
+    list_for_each (&window->busy, link, following) {
         const struct held *held = container_of(link, struct held, link);
         first_ms = earlier(first_ms, earlier(held->row.due_ms, held->next_due_ms));
     }

@@ -1,8 +1,8 @@
 /* What start-up reads and repairs, straight and blocking, before the committer runs.
  *
  * Fresh records come back into the nursery as they were; what no longer fits (smaller limits, fewer
- * workers) is moved to `body` and `row` at once. Records that cannot be read are left where they are
- * and named in the report: `queue check` says more. */
+ * workers) is moved to `body` and `row` at once. Records that cannot be read are left where they
+ * are and named in the report: `queue check` says more. */
 #include "queue/event.h"
 #include "queue/spool_private.h"
 
@@ -92,8 +92,8 @@ int recover_meta(struct spool *spool)
 static int delete_parts(struct spool *spool, struct store_batch *batch, uint64_t id)
 {
     char lower[KEY_MAX], upper[KEY_MAX];
-    struct store_scan *scan =
-        store_scan_new(spool->store, FAMILY_BODY, body_key(lower, id, 0), body_key(upper, id + 1, 0));
+    struct store_scan *scan = store_scan_new(spool->store, FAMILY_BODY, body_key(lower, id, 0),
+                                             body_key(upper, id + 1, 0));
     if (!scan)
         return -ENOMEM;
     struct span key, value;

@@ -1,8 +1,8 @@
 /* schedule: when a row is tried again, and until when. Pure.
  *
- * An explicit list of intervals, the last of which repeats; jitter spreads the rows of an outage, so
- * that they do not come back as one wave. Expiry is a property of time, not of an attempt: a row is
- * due at the earlier of its next attempt and its expiry. */
+ * An explicit list of intervals, the last of which repeats; jitter spreads the rows of an outage,
+ * so that they do not come back as one wave. Expiry is a property of time, not of an attempt: a row
+ * is due at the earlier of its next attempt and its expiry. */
 #pragma once
 
 #include "core/random.h"

@@ -1,8 +1,8 @@
 /* Verdicts: what becomes of a row after an attempt, or without one.
  *
- * In this order: the reports that the verdicts call for (they are in the batch, and the journal names
- * them), the batch, the journal's lines. If memory runs out on the way nothing has happened yet: the
- * row waits again, and what was delivered may be delivered twice (counted). */
+ * In this order: the reports that the verdicts call for (they are in the batch, and the journal
+ * names them), the batch, the journal's lines. If memory runs out on the way nothing has happened
+ * yet: the row waits again, and what was delivered may be delivered twice (counted). */
 #include "queue/event.h"
 #include "queue/spool_private.h"
 
@@ -272,10 +272,7 @@ void settle_expired(struct held *held)
     }
     struct verdict verdict = {
         .outcome = OUTCOME_EXPIRED,
-        .reply = {.code = 554,
-                  .enhanced = {4, 4, 7},
-                  .text = sink_span(&sink),
-                  .internal = true},
+        .reply = {.code = 554, .enhanced = {4, 4, 7}, .text = sink_span(&sink), .internal = true},
     };
     settle_internal(held, &verdict, true);
 }

@@ -147,9 +147,8 @@ static bool put_records(struct settlement *settlement)
     struct stored_queue *queue = stored(settlement->held->row.queue);
     struct commit *commit = &settlement->commit;
     struct arena *arena = &settlement->arena;
-    if (settlement->record.len &&
-        !queue_put_record(queue, commit, arena, settlement->put_at.due_ms,
-                          &settlement->record_due_ms))
+    if (settlement->record.len && !queue_put_record(queue, commit, arena, settlement->put_at.due_ms,
+                                                    &settlement->record_due_ms))
         return false;
     for (unsigned i = 0; i < settlement->report_count; i++)
         if (!intake_put_records(settlement->reports[i], commit, arena, settlement->submitted))

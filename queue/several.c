@@ -2,9 +2,9 @@
  *
  * All rows of a message lie in one shard, so one share sees all their ends. How many references are
  * open on disk is read by the loader when the first row ends, and counted down from there as long
- * as any end is on its way. Ends may be in flight together, but the one that would be the last waits
- * until all others are known to be committed: if one of them failed and came again later, its row
- * would for a while have no body. */
+ * as any end is on its way. Ends may be in flight together, but the one that would be the last
+ * waits until all others are known to be committed: if one of them failed and came again later, its
+ * row would for a while have no body. */
 #include "queue/spool_private.h"
 
 #include <stdlib.h>

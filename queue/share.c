@@ -1,9 +1,9 @@
 /* The share's life: its timers, its ticks, its end. Everything else is in the files named in
  * share.h.
  *
- * Draining: nothing is handed out any more; when nothing is lent, settling, loading or being written,
- * the counters are written, then the journal is closed. What the disk refuses does not hold up the
- * end: the rows are on disk as they were, and their verdicts are in the journal. */
+ * Draining: nothing is handed out any more; when nothing is lent, settling, loading or being
+ * written, the counters are written, then the journal is closed. What the disk refuses does not
+ * hold up the end: the rows are on disk as they were, and their verdicts are in the journal. */
 #include "core/clock.h"
 #include "queue/event.h"
 #include "queue/spool_private.h"
@@ -142,7 +142,7 @@ int share_start(struct spool *spool, struct loop *loop, share_on_ready *on_ready
         return result;
     loop_arm(loop, &share->tick, SHARE_TICK_MS * NS_PER_MS);
     share_arm_look(share);
-    list_for_each(&share->nursery, link, following) {
+    list_for_each (&share->nursery, link, following) {
         struct held *held = container_of(link, struct held, age);
         held->entered_ns = loop->now_ns;
         settle_journaled(held);
@@ -235,8 +235,8 @@ static void record_wall(struct share *share)
     commit_init(&record->commit, share->loop, COMMIT_WRITTEN, on_wall_recorded);
     char *number = arena_take(&record->arena, META_U64_LEN);
     struct span value = number ? meta_u64_write(number, share->loop->wall_ms) : (struct span){0};
-    if (!number || !commit_put(&record->commit, &record->arena, FAMILY_META, SPAN(META_WALL),
-                               &value, 1)) {
+    if (!number ||
+        !commit_put(&record->commit, &record->arena, FAMILY_META, SPAN(META_WALL), &value, 1)) {
         arena_fini(&record->arena);
         free(record);
         return;

@@ -1,8 +1,8 @@
 /* share: one worker's share of the queue. The only authority over its rows.
  *
- * A message comes in by message_new, is filled by the server, and share_accept makes it durable; the
- * 250 goes out when its op is done. From then on it lives as rows: one per destination domain, in
- * the queue "campaign:tenant@domain". A queue with due rows is announced to the lanes (on_ready,
+ * A message comes in by message_new, is filled by the server, and share_accept makes it durable;
+ * the 250 goes out when its op is done. From then on it lives as rows: one per destination domain,
+ * in the queue "campaign:tenant@domain". A queue with due rows is announced to the lanes (on_ready,
  * recorded state, announced once until the lane has seen it empty). A lane takes a row by
  * share_pull, tries it, and gives it back by share_settle with a verdict per recipient, or by
  * share_return untouched. The share writes the journal line, then the one batch that moves the
@@ -63,25 +63,25 @@ MUST_USE bool message_add_recipient(struct message *message, const struct recipi
 
 /* Appends body bytes, at most BODY_PART of them, after the first recipient was added. 0; -EAGAIN:
  * nothing was taken, a large body is being written out: stop reading, `room` becomes ready when
- * there is room again; -ENOMEM, -ENOSPC: 452; other negative: 451. After an error (not -EAGAIN) only
- * message_abandon is left. `room` may be forgotten by message_abandon alone. */
+ * there is room again; -ENOMEM, -ENOSPC: 452; other negative: 451. After an error (not -EAGAIN)
+ * only message_abandon is left. `room` may be forgotten by message_abandon alone. */
 MUST_USE int message_append(struct message *message, struct span bytes, struct op *room);
 
 /* Gives up a message that was not accepted (aborted, refused). `room` will not become ready. */
 void message_abandon(struct message *message);
 
-/* Makes it durable; always ends in `done`, later: 0 (answer 250), -ENOSPC (452), -ENOMEM (452), other
- * negative (451). The share owns the message from here on and may free it before `done` runs: what
- * the answer needs (the id) is copied before. A recipient named twice is delivered to once. */
+/* Makes it durable; always ends in `done`, later: 0 (answer 250), -ENOSPC (452), -ENOMEM (452),
+ * other negative (451). The share owns the message from here on and may free it before `done` runs:
+ * what the answer needs (the id) is copied before. A recipient named twice is delivered to once. */
 void share_accept(struct share *share, struct message *message, struct op *done);
 
 /* The server is about to answer 451 because the commit takes too long: when it completes, the
- * message is withdrawn (deleted, never delivered, counted) instead of queued, and `done` will not be
- * called. False: too late, `done` is already ready with its result; answer by that. */
+ * message is withdrawn (deleted, never delivered, counted) instead of queued, and `done` will not
+ * be called. False: too late, `done` is already ready with its result; answer by that. */
 MUST_USE bool share_withdraw(struct share *share, struct message *message, struct op *done);
 
-/* 0: may accept; -ENOSPC: disk low or full (452 4.3.1); -ENOMEM (452 4.3.1); -EIO: the queue is dead
- * (421 4.3.0). Ask at MAIL. */
+/* 0: may accept; -ENOSPC: disk low or full (452 4.3.1); -ENOMEM (452 4.3.1); -EIO: the queue is
+ * dead (421 4.3.0). Ask at MAIL. */
 int share_refusal(const struct share *share);
 
 /* ---- rows and lanes ---- */
@@ -106,7 +106,7 @@ struct queue {
     struct span name, domain; /* name as queue_name_put; the domain is its end */
     /* for the lanes: */
     void *lane;
-    struct list_link want; /* in the lane's list of queues that want it */
+    struct list_link want;  /* in the lane's list of queues that want it */
     uint64_t held_until_ms; /* lane closed: new mail goes past the nursery; 0: open */
     uint32_t deficit;
 };
@@ -124,27 +124,28 @@ enum pull_result {
 enum pull_result share_pull(struct share *share, struct queue *queue, struct row **ret_row);
 
 /* Ends the loan: the row and its body are the share's again (and `row` is not to be looked at any
- * more). An attempt whose recipients are all OUTCOME_UNTRIED and that does not count is a return. */
+ * more). An attempt whose recipients are all OUTCOME_UNTRIED and that does not count is a return.
+ */
 void share_settle(struct share *share, struct row *row, const struct attempt *attempt);
 /* Untouched: due at once; the queue is announced again after a PULL_EMPTY. */
 void share_return(struct share *share, struct row *row);
 
 /* Everything that waits in this queue and is due gets this verdict without being lent (no route:
- * NXDOMAIN, null MX; or a temporary one with retry_at_ms). `attempt->verdicts` holds one verdict, for
- * all recipients; it is copied. Works through the rows in turns; until it is through, share_pull says
- * PULL_LOADING. A second call for the same queue replaces the verdict. */
+ * NXDOMAIN, null MX; or a temporary one with retry_at_ms). `attempt->verdicts` holds one verdict,
+ * for all recipients; it is copied. Works through the rows in turns; until it is through,
+ * share_pull says PULL_LOADING. A second call for the same queue replaces the verdict. */
 void share_settle_queue(struct share *share, struct queue *queue, const struct attempt *attempt);
 
 /* ---- life ---- */
 
 struct share_limits {
-    size_t inbound_memory;      /* bodies arriving or in the nursery, bytes */
-    size_t loaded_memory;       /* bodies read back, bytes */
-    unsigned nursery_messages;  /* default 20,000 */
+    size_t inbound_memory;     /* bodies arriving or in the nursery, bytes */
+    size_t loaded_memory;      /* bodies read back, bytes */
+    unsigned nursery_messages; /* default 20,000 */
     size_t nursery_bytes;
-    uint64_t nursery_age_ms;    /* 30,000 */
-    unsigned window_rows;       /* 65,536 */
-    unsigned unrecorded;        /* 4,096 */
+    uint64_t nursery_age_ms; /* 30,000 */
+    unsigned window_rows;    /* 65,536 */
+    unsigned unrecorded;     /* 4,096 */
 };
 
 /* For metrics; approximate after an unclean stop until recounted. */
@@ -157,6 +158,6 @@ struct share_usage {
 };
 void share_usage(const struct share *share, struct share_usage *ret_usage);
 
-/* Stops proposing rows (share_pull says PULL_EMPTY); `done` is ready when nothing is lent, settling,
- * loading or uncommitted, the counters are written and the journal is closed. */
+/* Stops proposing rows (share_pull says PULL_EMPTY); `done` is ready when nothing is lent,
+ * settling, loading or uncommitted, the counters are written and the journal is closed. */
 void share_drain(struct share *share, struct op *done);

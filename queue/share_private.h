@@ -31,17 +31,17 @@
 
 enum {
     SHARE_TICK_MS = 1000,
-    CHECKPOINT_MS = 30000,       /* how often first_due and counters of busy queues are written */
-    DIRTY_QUEUES = 4096,         /* or when so many wait for it: each keeps its window */
-    EMPTY_QUEUE_MS = 600000,     /* a queue without rows is forgotten after this */
-    WINDOW_LOAD_ROWS = 1024,     /* rows of one load, at most */
-    WINDOW_REST_MS = 1000,       /* untouched for this long: its memory may go to others */
+    CHECKPOINT_MS = 30000,   /* how often first_due and counters of busy queues are written */
+    DIRTY_QUEUES = 4096,     /* or when so many wait for it: each keeps its window */
+    EMPTY_QUEUE_MS = 600000, /* a queue without rows is forgotten after this */
+    WINDOW_LOAD_ROWS = 1024, /* rows of one load, at most */
+    WINDOW_REST_MS = 1000,   /* untouched for this long: its memory may go to others */
     WINDOW_LOAD_BYTES = 4 << 20,
-    AHEAD_ROWS = 64,             /* bodies read ahead for a queue */
+    AHEAD_ROWS = 64, /* bodies read ahead for a queue */
     AHEAD_BYTES = 1 << 20,
-    AHEAD_LOW_ROWS = 16,         /* fewer bodies than this ready: the next are read */
+    AHEAD_LOW_ROWS = 16, /* fewer bodies than this ready: the next are read */
     DEMOTIONS_IN_FLIGHT = 256,
-    ARENA_LIMIT = 256 << 20,     /* of one message: its bytes are bounded by the server's limits */
+    ARENA_LIMIT = 256 << 20, /* of one message: its bytes are bounded by the server's limits */
 };
 
 enum held_state { HELD_ACCEPTING, HELD_WAITING, HELD_LENT, HELD_SETTLING, HELD_GONE };
@@ -53,18 +53,18 @@ struct event;
 struct held {
     struct row row; /* first: what the borrower sees */
     struct map_node by_id;
-    struct due_node due;    /* WAITING, not fresh */
-    struct list_link link;  /* in one of the window's lists */
-    struct list_link age;   /* fresh: share->nursery; else, WAITING with a body: share->bodies */
-    uint64_t next_due_ms;   /* while a commit that puts it anew is in flight; else UINT64_MAX */
-    struct intake *intake;  /* fresh: owns this struct, the envelope and the body; else NULL */
-    uint64_t sequence;      /* fresh: its key */
-    uint64_t entered_ns;    /* fresh: when it came into the nursery, monotonic */
-    char *body_memory;      /* loaded body */
+    struct due_node due;   /* WAITING, not fresh */
+    struct list_link link; /* in one of the window's lists */
+    struct list_link age;  /* fresh: share->nursery; else, WAITING with a body: share->bodies */
+    uint64_t next_due_ms;  /* while a commit that puts it anew is in flight; else UINT64_MAX */
+    struct intake *intake; /* fresh: owns this struct, the envelope and the body; else NULL */
+    uint64_t sequence;     /* fresh: its key */
+    uint64_t entered_ns;   /* fresh: when it came into the nursery, monotonic */
+    char *body_memory;     /* loaded body */
     struct span body_span;
     uint8_t state;
-    bool entered;           /* in share->held */
-    bool malloced;          /* counts as a window's row; else part of an intake */
+    bool entered;                   /* in share->held */
+    bool malloced;                  /* counts as a window's row; else part of an intake */
     bool body_missing, body_broken; /* not on disk; there, but unreadable */
 };
 
@@ -78,11 +78,11 @@ struct window {
     struct queue_job *job;
     struct list_link recent; /* share->recent while it has rows: least recently touched first */
     uint64_t touched_ns;
-    struct list_link dirty;  /* share->dirty: counters or first_due changed */
+    struct list_link dirty; /* share->dirty: counters or first_due changed */
     unsigned bodies_ready;
-    unsigned fresh_rows;      /* waiting, lent or settling */
-    unsigned record_puts;     /* commits in flight that hold the queue's record */
-    uint64_t pending_due_ms;  /* the lowest first_due in them */
+    unsigned fresh_rows;     /* waiting, lent or settling */
+    unsigned record_puts;    /* commits in flight that hold the queue's record */
+    uint64_t pending_due_ms; /* the lowest first_due in them */
 };
 
 struct stored_queue {
@@ -95,10 +95,10 @@ struct stored_queue {
     struct window *window;
     uint32_t rows;
     uint8_t shard;
-    bool recorded;  /* its record is on disk */
+    bool recorded; /* its record is on disk */
     bool announced;
-    bool empty;     /* was seen empty at the last look */
-    char text[];    /* the name */
+    bool empty;  /* was seen empty at the last look */
+    char text[]; /* the name */
 };
 
 /* A message from message_new to the end of its first commit; a fresh one until it leaves. */
@@ -107,14 +107,15 @@ struct intake {
     struct held *rows;      /* in the message's arena; one per destination */
     struct intake_row {
         struct span record;
-        uint64_t record_due_ms; /* the queue's record went along with this first_due; 0: it did not */
-    } *records;
+        uint64_t
+            record_due_ms; /* the queue's record went along with this first_due; 0: it did not */
+    } * records;
     unsigned row_count;
-    struct list_link link;  /* share->stuck_withdrawals */
+    struct list_link link; /* share->stuck_withdrawals */
     bool fresh, withdrawn;
     struct upload *upload;
     struct commit commit;
-    struct op *done;        /* set: share_accept was called */
+    struct op *done;     /* set: share_accept was called */
     uint64_t ceiling_ms; /* 0: the batch holds none */
     int error;           /* of an upload */
 };
@@ -129,15 +130,15 @@ struct settlement {
     struct op journaled;
     struct commit commit;
     struct arena arena;
-    struct span record;     /* the row as it goes on; empty: it is gone */
+    struct span record; /* the row as it goes on; empty: it is gone */
     struct position put_at;
     uint64_t record_due_ms; /* as in intake_row */
     struct several *several;
     struct intake *reports[REPORTS_MAX]; /* DSNs in the same batch */
     unsigned report_count;
-    uint64_t *dsn_ids;      /* by recipient: its report, 0 for none; NULL: none at all */
-    bool verdict;           /* counts as unrecorded; else a demotion */
-    bool submitted;         /* once at least */
+    uint64_t *dsn_ids; /* by recipient: its report, 0 for none; NULL: none at all */
+    bool verdict;      /* counts as unrecorded; else a demotion */
+    bool submitted;    /* once at least */
     bool body_deleted;
 };
 
@@ -163,12 +164,12 @@ struct share {
     uint64_t loaded_bytes; /* read, or being read */
     unsigned window_rows;  /* held rows that are not fresh */
     unsigned dirty_count;
-    unsigned loading_rows; /* that the loads in flight may bring */
+    unsigned loading_rows;                   /* that the loads in flight may bring */
     unsigned accepting, lent, loads, writes; /* what a drain waits for */
     unsigned settling, stuck_count, unrecorded, demotions;
     struct share_usage usage;
     uint64_t checkpoint_ns, wall_recorded_ns;
-    char *line;            /* scratch for journal lines */
+    char *line; /* scratch for journal lines */
     struct op *drained;
     bool draining;
     enum { DRAIN_WORK, DRAIN_COUNTERS, DRAIN_JOURNAL } drain_step;
@@ -241,7 +242,7 @@ void queue_record_done(struct stored_queue *queue, uint64_t *record_due_ms, int 
 
 /* ---- window.c ---- */
 void held_enter(struct held *held, struct stored_queue *queue); /* into share->held, no list yet */
-void held_leave(struct held *held);                            /* out of share->held and lists */
+void held_leave(struct held *held);                             /* out of share->held and lists */
 struct held *held_find(struct share *share, uint64_t id, const struct stored_queue *queue);
 /* A row from its record, WAITING, not entered. NULL: no memory or malformed (-> *ret_damaged). */
 struct held *held_new(struct stored_queue *queue, struct position at, struct span record,

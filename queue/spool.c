@@ -1,5 +1,6 @@
 /* Opening in this order: store (its log recovery), meta, leftovers of uploads, the journals' tails,
- * queue headers, fresh records; then the threads. Nothing else is read: rows come when they are due.
+ * queue headers, fresh records; then the threads. Nothing else is read: rows come when they are
+ * due.
  *
  * Closing needs drained shares; without that (a dead disk) it loses nothing either, it is only a
  * crash in good order. */

@@ -14,15 +14,15 @@ enum bounce_mode { BOUNCE_DSN, BOUNCE_EVENT };
 typedef enum bounce_mode spool_bounce_mode(void *context, struct span tenant, struct span campaign);
 
 struct spool_options {
-    const char *data_dir;       /* queue/ and journal/ below it are created */
+    const char *data_dir; /* queue/ and journal/ below it are created */
     const char *hostname;
     unsigned workers;
     size_t store_memory;
     unsigned loader_threads;
-    struct share_limits limits; /* per worker */
+    struct share_limits limits;         /* per worker */
     const uint64_t *retry_intervals_ms; /* the last one repeats */
     unsigned retry_interval_count;
-    double retry_jitter;        /* 0.10 */
+    double retry_jitter; /* 0.10 */
     uint64_t max_age_ms;
     spool_bounce_mode *bounce_mode; /* NULL: BOUNCE_DSN */
     void *bounce_context;
@@ -36,7 +36,7 @@ struct spool_options {
 /* What start-up found, for the log: one line each, most important first. */
 struct spool_report {
     char text[2048];
-    bool alarm;         /* log damage, illegal states, a clock that cannot be right */
+    bool alarm; /* log damage, illegal states, a clock that cannot be right */
     uint64_t fresh, queues, settled_by_journal;
 };
 
@@ -58,8 +58,8 @@ int spool_state(const struct spool *spool);
  * and each minute the journals that are too old. */
 void spool_tick(struct spool *spool);
 
-/* Whether expiry stands still because the clock cannot be right, and since when in words; empty: no.
- * Any thread. spool_confirm_clock: the operator has looked. */
+/* Whether expiry stands still because the clock cannot be right, and since when in words; empty:
+ * no. Any thread. spool_confirm_clock: the operator has looked. */
 struct span spool_clock_alarm(const struct spool *spool);
 void spool_confirm_clock(struct spool *spool);
 

@@ -1,4 +1,5 @@
-/* A large body on its way in: parts of BODY_PART bytes that are written, unsynced, while more arrive.
+/* A large body on its way in: parts of BODY_PART bytes that are written, unsynced, while more
+ * arrive.
  *
  * Part 0 will be our own headers, which come last; the received bytes are parts 1, 2, ... The first
  * part lies in the message's arena (it was small until then), the others alternate between two

@@ -4,8 +4,8 @@
  * or that is over the budget, stays on disk only: `loaded_to` is lowered to it, so that the next
  * load begins there. A load and a settlement may run at the same time, and the load may see the
  * store before or after it: so rows in memory win over what a load brings, and what goes while a
- * load is in flight leaves a stub (HELD_GONE) that wins as well. If not even a stub finds memory, the
- * load is stale and what it brings is dropped as a whole. */
+ * load is in flight leaves a stub (HELD_GONE) that wins as well. If not even a stub finds memory,
+ * the load is stale and what it brings is dropped as a whole. */
 #include "core/clock.h"
 #include "queue/spool_private.h"
 
@@ -262,12 +262,12 @@ static unsigned evict_from(struct stored_queue *queue, unsigned rows)
     return evicted;
 }
 
-/* From the queue that was not touched for longest, its latest rows. Not from one that loads: the load
- * would bring them again and leave a gap behind. And not from one that has just been filled: its lane
- * is about to come, and many queues would only empty each other. */
+/* From the queue that was not touched for longest, its latest rows. Not from one that loads: the
+ * load would bring them again and leave a gap behind. And not from one that has just been filled:
+ * its lane is about to come, and many queues would only empty each other. */
 void window_evict(struct share *share, unsigned rows, const struct stored_queue *except)
 {
-    list_for_each(&share->recent, link, following) {
+    list_for_each (&share->recent, link, following) {
         struct window *window = container_of(link, struct window, recent);
         struct stored_queue *queue = window->queue;
         if (rows == 0 || window_in_use(window))
@@ -399,7 +399,8 @@ bool window_load_start(struct stored_queue *queue)
     load_init(load, share->loop, LOAD_WINDOW, on_window_loaded);
     loaded->queue = queue;
     load->lower_len = (uint8_t)row_key(load->lower, queue->shard, queue->number,
-                                       queue->loaded_to.due_ms, queue->loaded_to.id).len;
+                                       queue->loaded_to.due_ms, queue->loaded_to.id)
+                          .len;
     load->upper_len = (uint8_t)row_key(load->upper, queue->shard, queue->number + 1, 0, 0).len;
     load->max_rows = rows;
     load->max_bytes = WINDOW_LOAD_BYTES;

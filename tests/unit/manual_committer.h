@@ -1,5 +1,5 @@
-/* manual_committer: the committer's thread replaced by turns of the test, which can delay groups and
- * make them fail. Grouping and writing are the real committer's. */
+/* manual_committer: the committer's thread replaced by turns of the test, which can delay groups
+ * and make them fail. Grouping and writing are the real committer's. */
 #pragma once
 
 #include "queue/committer_thread.h"
@@ -13,9 +13,9 @@ struct committer_thread {
 };
 
 static struct {
-    int error;          /* what commits end with now; 0: they are written */
-    int state;          /* what committer_state says */
-    bool held;          /* nothing is taken */
+    int error; /* what commits end with now; 0: they are written */
+    int state; /* what committer_state says */
+    bool held; /* nothing is taken */
     struct committer_thread *thread;
 } manual;
 

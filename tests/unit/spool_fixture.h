@@ -1,12 +1,12 @@
-/* spool_fixture: one worker's share over a real store, committer, loaders and journal in a temporary
- * folder, driven by one thread, with a clock that a test can move. */
+/* spool_fixture: one worker's share over a real store, committer, loaders and journal in a
+ * temporary folder, driven by one thread, with a clock that a test can move. */
 #pragma once
 
 #include "core/clock.h"
+#include "folder.h"
 #include "queue/check.h"
 #include "queue/spool.h"
 #include "queue/store.h"
-#include "folder.h"
 
 #include <errno.h>
 #include <setjmp.h>

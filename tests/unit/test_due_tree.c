@@ -35,8 +35,8 @@ static struct due_node *nearest(struct model *model, struct position at, bool be
         bool side = behind ? position_before(at, node->at) : position_before(node->at, at);
         if (!model->in[i] || !side)
             continue;
-        if (!best || (behind ? position_before(node->at, best->at)
-                             : position_before(best->at, node->at)))
+        if (!best ||
+            (behind ? position_before(node->at, best->at) : position_before(best->at, node->at)))
             best = node;
     }
     return best;

@@ -17,8 +17,8 @@ static uint64_t order(uint64_t id)
 
 static void they_rise_whatever_the_clock_does(void **state)
 {
-    static const uint64_t walls_ms[] = {NOW,           NOW, NOW + 1, NOW - 1, NOW - 3 * DAY, 0,
-                                        NOW + 3 * DAY, NOW, NOW + 1};
+    static const uint64_t walls_ms[] = {NOW, NOW,           NOW + 1, NOW - 1, NOW - 3 * DAY,
+                                        0,   NOW + 3 * DAY, NOW,     NOW + 1};
     struct ids ids;
     ids_init(&ids, 0);
     uint64_t last = 0;

@@ -14,7 +14,7 @@ static void each_wait_is_near_its_interval(void **state)
     static const struct {
         uint32_t attempts;
         uint64_t interval_ms;
-    } cases[] = {{0, 300000},   {1, 300000},    {2, 600000},
+    } cases[] = {{0, 300000},   {1, 300000},   {2, 600000},
                  {3, 14400000}, {4, 14400000}, {UINT32_MAX, 14400000}};
     struct schedule schedule = {intervals_ms, countof(intervals_ms), 0.10};
     struct random random;
@@ -46,16 +46,13 @@ static void expiry_comes_before_a_later_attempt(void **state)
     static const struct {
         uint64_t next_ms, expires_ms, wall_ms, due_ms;
     } cases[] = {
-        {200, 300, 100, 200},
-        {300, 200, 100, 200},
-        {300, 300, 100, 300},
-        {300, 100, 100, 300}, /* it has passed already: expiry stands still */
+        {200, 300, 100, 200}, {300, 200, 100, 200},
+        {300, 300, 100, 300}, {300, 100, 100, 300}, /* it has passed already: expiry stands still */
         {300, 50, 100, 300},
     };
     for (unsigned i = 0; i < countof(cases); i++)
-        assert_int_equal(
-            schedule_due_ms(cases[i].next_ms, cases[i].expires_ms, cases[i].wall_ms),
-            cases[i].due_ms);
+        assert_int_equal(schedule_due_ms(cases[i].next_ms, cases[i].expires_ms, cases[i].wall_ms),
+                         cases[i].due_ms);
 }
 
 int main(void)

@@ -105,7 +105,8 @@ static void recipients_of_one_domain_share_a_row(void **state)
 static void the_last_row_takes_the_body(void **state)
 {
     struct fixture *f = *state;
-    accept_message(f, "a@sender.example", "b@one.example b@two.example b@three.example", "Hello\r\n");
+    accept_message(f, "a@sender.example", "b@one.example b@two.example b@three.example",
+                   "Hello\r\n");
     settle_row(f, pull_row_of(f), OUTCOME_DELIVERED);
     settle_row(f, pull_row_of(f), OUTCOME_DEFERRED);
     settle_row(f, pull_row_of(f), OUTCOME_DELIVERED);
@@ -264,7 +265,8 @@ static void the_journal_settles_what_the_crash_left(void **state)
 {
     struct fixture *f = *state;
     accept_message(f, "a@sender.example", "b@one.example", "Hello\r\n");
-    accept_message(f, "a@sender.example", "a@two.example b@two.example b@three.example", "Hello\r\n");
+    accept_message(f, "a@sender.example", "a@two.example b@two.example b@three.example",
+                   "Hello\r\n");
     fixture_restart(f);
     /* The verdicts reach the journal, the batches are lost: the store is that of before. */
     char before[FOLDER_PATH];

@@ -1,5 +1,5 @@
-/* A disk that is full or dead at any moment, and commits that come late: nothing is acknowledged that
- * is not on disk, nothing is lost or delivered twice, and no illegal state is left. */
+/* A disk that is full or dead at any moment, and commits that come late: nothing is acknowledged
+ * that is not on disk, nothing is lost or delivered twice, and no illegal state is left. */
 #include "tests/unit/manual_committer.h"
 
 static void before_turn(void);

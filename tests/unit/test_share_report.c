@@ -207,14 +207,10 @@ int main(void)
 {
 #define with_share(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
-        with_share(a_failure_is_reported),
-        with_share(a_report_is_never_answered),
-        with_share(one_report_for_all_that_failed),
-        with_share(a_stream_may_want_events_only),
-        with_share(a_delay_is_reported_once),
-        with_share(success_is_reported_if_asked_for),
-        with_share(it_expires_with_a_report),
-        with_share(a_stepped_clock_expires_nothing),
+        with_share(a_failure_is_reported),          with_share(a_report_is_never_answered),
+        with_share(one_report_for_all_that_failed), with_share(a_stream_may_want_events_only),
+        with_share(a_delay_is_reported_once),       with_share(success_is_reported_if_asked_for),
+        with_share(it_expires_with_a_report),       with_share(a_stepped_clock_expires_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* Many rows and little memory: windows, evictions, loads and restarts lose nothing and bring nothing
- * twice. */
+/* Many rows and little memory: windows, evictions, loads and restarts lose nothing and bring
+ * nothing twice. */
 #include "spool_fixture.h"
 
 /* ---- many messages at once ---- */

@@ -358,8 +358,6 @@ void intake_failed(struct intake *intake, int result)
 
 /* ---- a message from outside ---- */
 
-static void withdraw(struct intake *intake, uint64_t sequence);
-
 static void on_accepted(struct op *op)
 {
     struct intake *intake = container_of(op, struct intake, commit.op);
@@ -370,7 +368,7 @@ static void on_accepted(struct op *op)
     share->accepting--;
     if (result == 0 && intake->withdrawn) {
         records_done(intake, 0);
-        withdraw(intake, intake->commit.sequence);
+        intake_withdraw(intake);
         return;
     }
     if (!intake->withdrawn)
@@ -420,93 +418,4 @@ void intake_parts_written(struct intake *intake)
         upload_abandon(intake);
     else
         accept_now(intake);
-}
-
-/* ---- withdrawing ---- */
-
-bool share_withdraw(struct share *share, struct message *message, struct op *done)
-{
-    if (done->state == OP_READY)
-        return false;
-    struct intake *intake = intake_of(message);
-    intake->withdrawn = true;
-    done->state = OP_IDLE;
-    share->usage.withdrawn++;
-    return true;
-}
-
-static void on_withdrawn(struct op *op)
-{
-    struct intake *intake = container_of(op, struct intake, commit.op);
-    struct share *share = intake->message.share;
-    share->writes--;
-    if (op->result < 0) { /* disk full: tried again; dead: the next start will deliver it */
-        list_append(&share->stuck_withdrawals, &intake->link);
-        share_look_drained(share);
-        return;
-    }
-    for (unsigned i = 0; i < intake->row_count; i++) {
-        struct stored_queue *queue = stored(intake->rows[i].row.queue);
-        window_forget(&intake->rows[i]);
-        queue_look(queue);
-    }
-    intake_free(intake);
-    share_look_drained(share);
-}
-
-bool body_delete(struct commit *commit, struct arena *arena, uint64_t id, uint64_t size)
-{
-    /* Small bodies are part 0 alone; of large ones that holds the head, so that the rest fills no
-     * more parts than all of it would. */
-    uint64_t last = size <= BODY_PART ? 0 : (size + BODY_PART - 1) / BODY_PART;
-    char key[KEY_MAX];
-    for (uint64_t part = 0; part <= last; part++)
-        if (!commit_delete(commit, arena, FAMILY_BODY, body_key(key, id, (uint32_t)part)))
-            return false;
-    return true;
-}
-
-static bool delete_all(struct intake *intake, uint64_t sequence)
-{
-    struct commit *commit = &intake->commit;
-    struct arena *arena = &intake->message.arena;
-    uint64_t id = intake->message.envelope.id;
-    char key[KEY_MAX];
-    if (intake->fresh)
-        return commit_delete(commit, arena, FAMILY_FRESH, fresh_key(key, sequence));
-    for (unsigned i = 0; i < intake->row_count; i++) {
-        struct held *held = &intake->rows[i];
-        struct stored_queue *queue = stored(held->row.queue);
-        if (!commit_delete(commit, arena, FAMILY_ROW,
-                           row_key(key, queue->shard, queue->number, held->row.due_ms, id)) ||
-            (intake->row_count > 1 &&
-             !commit_delete(commit, arena, FAMILY_REF, ref_key(key, id, queue->number))))
-            return false;
-    }
-    return body_delete(commit, arena, id, intake->message.envelope.size);
-}
-
-static void withdraw(struct intake *intake, uint64_t sequence)
-{
-    struct share *share = intake->message.share;
-    commit_init(&intake->commit, share->loop, COMMIT_WRITTEN, on_withdrawn);
-    if (!delete_all(intake, sequence)) {
-        intake->commit.sequence = sequence;
-        list_append(&share->stuck_withdrawals, &intake->link);
-        return;
-    }
-    intake->commit.sequence = sequence;
-    share->writes++;
-    share_submit(share, &intake->commit);
-}
-
-void accept_withdraw_stuck(struct share *share)
-{
-    struct list stuck;
-    list_init(&stuck);
-    list_append_all(&stuck, &share->stuck_withdrawals);
-    for (struct list_link *link; (link = list_take_first(&stuck));) {
-        struct intake *intake = container_of(link, struct intake, link);
-        withdraw(intake, intake->commit.sequence);
-    }
 }

@@ -64,6 +64,18 @@ void settlement_abort(struct settlement *settlement)
 
 /* ---- what the batch says ---- */
 
+bool body_delete(struct commit *commit, struct arena *arena, uint64_t id, uint64_t size)
+{
+    /* Small bodies are part 0 alone; of large ones that holds the head, so that the rest fills no
+     * more parts than all of it would. */
+    uint64_t last = size <= BODY_PART ? 0 : (size + BODY_PART - 1) / BODY_PART;
+    char key[KEY_MAX];
+    for (uint64_t part = 0; part <= last; part++)
+        if (!commit_delete(commit, arena, FAMILY_BODY, body_key(key, id, (uint32_t)part)))
+            return false;
+    return true;
+}
+
 static bool delete_fresh(struct settlement *settlement)
 {
     char key[KEY_MAX];

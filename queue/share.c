@@ -253,7 +253,7 @@ static void on_tick(struct op *op)
     if (committer_state(share->spool->committing) == 0) {
         nursery_demote_old(share);
         settlements_retry(share);
-        accept_withdraw_stuck(share);
+        withdrawals_retry(share);
     }
     if (now_ns - share->checkpoint_ns >= CHECKPOINT_MS * NS_PER_MS ||
         share->dirty_count >= DIRTY_QUEUES) {

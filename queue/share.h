@@ -20,9 +20,10 @@
  * message_append answer -ENOMEM, the server says 452), memory for loaded bodies, unrecorded
  * verdicts (4,096: then share_pull says PULL_CAPPED until some are recorded).
  *
- * Files: message.c (a message being received), upload.c (large bodies), accept.c, nursery.c,
- * window.c (rows in memory), pull.c, settle.c, report.c (DSNs), recover.c and spool.c; what they
- * share is in share_private.h. */
+ * Files: message.c (a message being received), upload.c (large bodies), accept.c, withdraw.c,
+ * nursery.c, queues.c, window.c (rows in memory), bodies.c, pull.c, jobs.c (a verdict for a whole
+ * queue), settle.c (verdicts), settlement.c (their way to the disk), several.c, report.c (DSNs),
+ * share.c, recover.c and spool.c; what they have in common is in share_private.h. */
 #pragma once
 
 #include "core/address.h"

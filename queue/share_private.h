@@ -284,7 +284,6 @@ struct queue_job *job_free(struct queue_job *job);
 /* ---- accept.c ---- */
 unsigned text_spans(const struct text *text, struct span *ret_spans); /* room for text->pieces */
 void intake_parts_written(struct intake *intake);
-void accept_withdraw_stuck(struct share *share);
 struct intake *intake_new(struct share *share, struct chunk_pool *pool);
 struct intake *intake_blank(struct share *share, struct chunk_pool *pool); /* without times */
 void intake_free(struct intake *intake);
@@ -296,8 +295,10 @@ MUST_USE bool intake_put_records(struct intake *intake, struct commit *commit, s
 void intake_committed(struct intake *intake, uint64_t sequence);
 void intake_failed(struct intake *intake, int result);
 void intake_discard(struct intake *intake); /* at the end of the share: memory only */
-/* Deletes of all parts that a body of this size can have. */
-MUST_USE bool body_delete(struct commit *commit, struct arena *arena, uint64_t id, uint64_t size);
+
+/* ---- withdraw.c ---- */
+void intake_withdraw(struct intake *intake); /* it is on disk and must not be */
+void withdrawals_retry(struct share *share);
 
 /* ---- upload.c ---- */
 int upload_append(struct intake *intake, struct span bytes, struct op *room);
@@ -332,6 +333,9 @@ void settlement_begin(struct settlement *settlement);
 void settlement_abort(struct settlement *settlement);
 void settlement_retry(struct settlement *settlement);
 void settlements_retry(struct share *share);
+
+/* Deletes of all parts that a body of this size can have. */
+MUST_USE bool body_delete(struct commit *commit, struct arena *arena, uint64_t id, uint64_t size);
 
 /* ---- several.c: messages with several rows ---- */
 /* Whether the batch may be submitted now; *ret_last: it must delete the body, too. False: the

@@ -3,10 +3,10 @@
 #pragma once
 
 #include "core/clock.h"
-#include "folder.h"
 #include "queue/check.h"
 #include "queue/spool.h"
 #include "queue/store.h"
+#include "tests/unit/folder.h"
 
 #include <errno.h>
 #include <setjmp.h>

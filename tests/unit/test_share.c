@@ -1,5 +1,5 @@
 /* The life of a message in the queue: accepted, tried, settled, in all outcomes, over restarts. */
-#include "spool_fixture.h"
+#include "tests/unit/spool_fixture.h"
 
 #include <errno.h>
 
@@ -338,6 +338,23 @@ static void a_withdrawn_one_is_gone(void **state)
     assert_int_equal(usage_of(f).accepted, 0);
 }
 
+static void withdrawing_may_come_too_late(void **state)
+{
+    struct fixture *f = *state;
+    struct message *message = begin_message(f, "a@sender.example", "b@one.example");
+    append_body(f, message, SPAN("Hello\r\n"));
+    f->finished = false;
+    share_accept(f->share, message, &f->done);
+    turn_until(f, f->done.state == OP_READY || f->finished);
+    if (!f->finished)
+        assert_false(share_withdraw(f->share, message, &f->done));
+    turn_until(f, f->finished);
+    assert_int_equal(usage_of(f).accepted, 1);
+    settle_row(f, pull_row_of(f), OUTCOME_DELIVERED);
+    turn_until_recorded(f);
+    assert_store_empty(f);
+}
+
 static void abandoning_leaves_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -474,6 +491,7 @@ int main(void)
         with_share(the_journal_settles_what_the_crash_left),
         with_share(ids_rise_over_restarts_and_clocks),
         with_share(a_withdrawn_one_is_gone),
+        with_share(withdrawing_may_come_too_late),
         with_share(abandoning_leaves_nothing),
         with_share(unrecorded_verdicts_are_capped),
         with_share(memory_has_a_limit),

@@ -4,7 +4,7 @@
 
 static void before_turn(void);
 #define BEFORE_TURN() before_turn()
-#include "spool_fixture.h"
+#include "tests/unit/spool_fixture.h"
 
 static struct {
     unsigned seed;

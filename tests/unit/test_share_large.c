@@ -1,5 +1,5 @@
 /* Large bodies: written in parts while they arrive, whole or not at all in the end. */
-#include "spool_fixture.h"
+#include "tests/unit/spool_fixture.h"
 
 static void any_length_comes_back_identical(void **state)
 {

@@ -1,5 +1,5 @@
 /* Expiry and reports: what the sender hears, when, and that it comes through our own queue. */
-#include "spool_fixture.h"
+#include "tests/unit/spool_fixture.h"
 
 static char *body_of(const struct row *row)
 {
@@ -147,6 +147,37 @@ static void success_is_reported_if_asked_for(void **state)
     assert_store_empty(f);
 }
 
+/* A damaged disk: rows without body are settled with an event and a report. */
+static void a_lost_body_is_reported(void **state)
+{
+    struct fixture *f = *state;
+    accept_message(f, "a@sender.example", "b@one.example", "Hello\r\n");
+    settle_row(f, pull_row_of(f), OUTCOME_DEFERRED);
+    turn_until_recorded(f);
+    fixture_stop(f);
+    char path[2 * FOLDER_PATH];
+    snprintf(path, sizeof path, "%s/queue", f->folder);
+    struct store_options options = {.path = path, .mode = STORE_READ_WRITE};
+    struct store_report report;
+    struct store *store;
+    assert_int_equal(store_open(&options, &store, &report), 0);
+    struct store_scan *scan =
+        store_scan_new(store, FAMILY_BODY, (struct span){0}, (struct span){0});
+    struct store_batch *batch = store_batch_new(store);
+    struct span key, value;
+    while (store_scan_next(scan, &key, &value) == 1)
+        store_batch_delete(batch, FAMILY_BODY, key);
+    store_scan_free(scan);
+    assert_int_equal(store_commit(store, batch, true), 0);
+    store_batch_free(batch);
+    store_close(store);
+    fixture_start(f);
+    pass_ms(f, 301000);
+    assert_report(f, "lost by a damaged disk");
+    assert_store_empty(f);
+    assert_int_equal(usage_of(f).bounced, 1);
+}
+
 /* ---- expiry ---- */
 
 static void with_short_age(struct fixture *f)
@@ -207,10 +238,11 @@ int main(void)
 {
 #define with_share(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
-        with_share(a_failure_is_reported),          with_share(a_report_is_never_answered),
-        with_share(one_report_for_all_that_failed), with_share(a_stream_may_want_events_only),
-        with_share(a_delay_is_reported_once),       with_share(success_is_reported_if_asked_for),
-        with_share(it_expires_with_a_report),       with_share(a_stepped_clock_expires_nothing),
+        with_share(a_failure_is_reported),           with_share(a_report_is_never_answered),
+        with_share(one_report_for_all_that_failed),  with_share(a_stream_may_want_events_only),
+        with_share(a_delay_is_reported_once),        with_share(success_is_reported_if_asked_for),
+        with_share(a_lost_body_is_reported),         with_share(it_expires_with_a_report),
+        with_share(a_stepped_clock_expires_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

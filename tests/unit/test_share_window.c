@@ -1,6 +1,6 @@
 /* Many rows and little memory: windows, evictions, loads and restarts lose nothing and bring
  * nothing twice. */
-#include "spool_fixture.h"
+#include "tests/unit/spool_fixture.h"
 
 /* ---- many messages at once ---- */
 

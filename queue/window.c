@@ -361,6 +361,24 @@ static void take_rows(struct stored_queue *queue, const struct load *load)
     queue->loaded_to = load->at_end ? POSITION_END : loaded_to;
 }
 
+/* The whole queue is in memory: what the counter says is replaced by what there is. It differs after
+ * a crash, when the record on disk is older than the rows. */
+static void recount(struct stored_queue *queue)
+{
+    struct window *window = queue->window;
+    uint32_t rows = window->tree.count + window->fresh_rows;
+    list_for_each(&window->busy, link, following) {
+        const struct held *held = container_of(link, struct held, link);
+        rows += held->state != HELD_ACCEPTING && !held->intake;
+    }
+    if (rows == queue->rows)
+        return;
+    queue->queue.share->usage.rows += rows;
+    queue->queue.share->usage.rows -= queue->rows;
+    queue->rows = rows;
+    queue_mark_dirty(queue);
+}
+
 static void on_window_loaded(struct op *op)
 {
     struct window_load *loaded = container_of(op, struct window_load, load.op);
@@ -375,6 +393,8 @@ static void on_window_loaded(struct op *op)
     queue->window->load = NULL;
     drop_stubs(queue->window);
     drop_behind(queue);
+    if (!position_before(queue->loaded_to, POSITION_END))
+        recount(queue);
     load_release(&loaded->load);
     if (op->result < 0)
         queue_look_later(queue, RETRY_LOAD_MS);

@@ -232,6 +232,27 @@ static void first_due_follows(void **state)
     ids_free(&ids);
 }
 
+/* The queue's record of before the crash knows of the first row only. */
+static void rows_are_counted_again_after_a_crash(void **state)
+{
+    struct fixture *f = *state;
+    struct ids ids = ids_made(100);
+    with_small_window(f, 4096);
+    accept_many(f, ids.count, 1, ids.ids);
+    fixture_crash(f);
+    assert_true(usage_of(f).approximate);
+    struct row *row = pull_row_of(f);
+    assert_int_equal(usage_of(f).rows, ids.count);
+    settle_row(f, row, OUTCOME_DEFERRED);
+    settle_row(f, pull_row_of(f), OUTCOME_DELIVERED);
+    turn_until_recorded(f);
+    assert_int_equal(usage_of(f).rows, ids.count - 1);
+    fixture_restart(f);
+    assert_int_equal(usage_of(f).rows, ids.count - 1);
+    assert_false(usage_of(f).approximate);
+    ids_free(&ids);
+}
+
 static void little_memory_for_bodies(void **state)
 {
     struct fixture *f = *state;
@@ -264,6 +285,7 @@ int main(void)
         with_share(many_queues_share_one_window),
         with_share(everything_at_once),
         with_share(first_due_follows),
+        with_share(rows_are_counted_again_after_a_crash),
         with_share(little_memory_for_bodies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

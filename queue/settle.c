@@ -184,6 +184,11 @@ static bool fill(struct settlement *settlement, const struct attempt *attempt,
     return true;
 }
 
+static bool delivered_any(const struct held *held, const struct attempt *attempt)
+{
+    return first_with(attempt, held->row.envelope.recipient_count, OUTCOME_DELIVERED) != NULL;
+}
+
 void settle(struct held *held, const struct attempt *attempt, bool journal)
 {
     struct share *share = held->row.queue->share;
@@ -191,7 +196,7 @@ void settle(struct held *held, const struct attempt *attempt, bool journal)
     uint64_t due_ms;
     struct settlement *settlement = settlement_new(held, true);
     if (!settlement || !fill(settlement, attempt, &attempts, &due_ms)) {
-        share->usage.may_duplicate++;
+        share->usage.may_duplicate += attempt->may_duplicate || delivered_any(held, attempt);
         if (settlement)
             settlement_abort(settlement);
         else

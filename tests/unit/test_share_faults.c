@@ -4,6 +4,7 @@
 
 static void before_turn(void);
 #define BEFORE_TURN() before_turn()
+#include "queue/spool_private.h"
 #include "tests/unit/spool_fixture.h"
 
 static struct {
@@ -289,6 +290,32 @@ static void run_model(struct fixture *f, unsigned seed)
     free(model);
 }
 
+/* A verdict that finds no memory: the row waits again, and only one that delivered may do so twice. */
+static void settling_without_memory(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        enum outcome outcome;
+        unsigned may_duplicate;
+    } cases[] = {{OUTCOME_DEFERRED, 0}, {OUTCOME_FAILED, 0}, {OUTCOME_DELIVERED, 1}};
+    accept_message(f, "a@sender.example", "b@d.example", "Hello\r\n");
+    unsigned expected = 0;
+    for (unsigned i = 0; i < countof(cases); i++) {
+        struct row *row = pull_row_of(f);
+        f->share->own.limit = f->share->own.in_use;
+        settle_row(f, row, cases[i].outcome);
+        f->share->own.limit = SIZE_MAX;
+        expected += cases[i].may_duplicate;
+        assert_int_equal(usage_of(f).may_duplicate, expected);
+        assert_int_equal(usage_of(f).rows, 1);
+        fixture_restart(f);
+        expected = 0;
+    }
+    settle_row(f, pull_row_of(f), OUTCOME_DELIVERED);
+    turn_until_recorded(f);
+    assert_store_empty(f);
+}
+
 static void any_faults_at_any_time(void **state)
 {
     struct fixture *f = *state;
@@ -310,6 +337,7 @@ int main(void)
         with_share(a_withdrawal_waits_for_room),
         with_share(an_upload_meets_a_full_disk),
         with_share(a_dead_disk_keeps_the_verdict_in_the_journal),
+        with_share(settling_without_memory),
         with_share(any_faults_at_any_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -233,9 +233,12 @@ static bool fill_envelope(struct server *server)
     struct envelope *envelope = &message->envelope;
     const struct body *body = server->body;
     envelope->size = message->head.len + body->stored;
+    message->peer = *server->peer;
+    message->protocol = server_protocol(server);
     envelope->flags |= (uint8_t)((body->body_8bit ? ENVELOPE_BODY_HAS_8BIT : 0) |
                                  (body->header_8bit ? ENVELOPE_HEADER_HAS_8BIT : 0));
-    return arena_copy(&message->arena, body_field_value(body, 0), &envelope->tenant) &&
+    return arena_copy(&message->arena, server_helo(server), &message->peer_name) &&
+           arena_copy(&message->arena, body_field_value(body, 0), &envelope->tenant) &&
            arena_copy(&message->arena, body_field_value(body, 1), &envelope->campaign);
 }
 

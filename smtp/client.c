@@ -363,8 +363,7 @@ static void judge_early(struct client *client, struct client_flight *flight)
 {
     unsigned class = client->parser.code / 100;
     if (flight->body_begun && (class == 4 || class == 5)) {
-        struct span verb = client_steps[flight->chunking ? STEP_BDAT : STEP_BODY].verb;
-        struct reply_summary reply = client_reply(client, flight, verb);
+        struct reply_summary reply = client_reply(client, flight, client_steps[STEP_BODY].verb);
         client_settle(client, flight, class == 4 ? OUTCOME_DEFERRED : OUTCOME_FAILED, &reply);
     }
     if (flight->body_begun)

@@ -387,8 +387,7 @@ static void judge_end(struct client *client, struct client_flight *flight)
     }
     if (flight->accepted == 0)
         return; /* each recipient has its verdict; this answers the lone dot */
-    struct span verb = flight->chunking ? SPAN("BDAT") : SPAN(".");
-    struct reply_summary reply = client_reply(client, flight, verb);
+    struct reply_summary reply = client_reply(client, flight, client_steps[STEP_BODY].verb);
     client->proven = client->proven || class == 2;
     client_settle(client, flight, class == 2 ? OUTCOME_DELIVERED : refusal(client), &reply);
 }
@@ -416,6 +415,7 @@ const struct client_step_row client_steps[STEP_END] = {
     [STEP_RCPT] = {SPAN("RCPT"), WAIT(rcpt_to_timeout_ms), send_rcpt, judge_rcpt},
     [STEP_DATA] = {SPAN("DATA"), WAIT(data_timeout_ms), send_data, judge_data},
     [STEP_BODY] = {SPAN("."), WAIT(data_dot_timeout_ms), send_body, judge_end},
-    [STEP_BDAT] = {SPAN("BDAT"), WAIT(data_dot_timeout_ms), send_bdat, judge_end},
+    /* Readers of the journal know the end of data as ".", however the body travelled. */
+    [STEP_BDAT] = {SPAN("."), WAIT(data_dot_timeout_ms), send_bdat, judge_end},
     [STEP_QUIT] = {SPAN("QUIT"), WAIT(rset_timeout_ms), send_quit, judge_quit},
 };

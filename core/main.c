@@ -15,6 +15,7 @@
 #include "core/clock.h"
 #include "core/config.h"
 #include "core/http.h"
+#include "core/interfaces.h"
 #include "core/log.h"
 #include "core/metrics.h"
 #include "queue/spool.h"
@@ -206,16 +207,34 @@ static bool open_queue(struct daemon *daemon)
     return false;
 }
 
+static int add_own_addresses(struct daemon *daemon, const struct address *address)
+{
+    struct address *behind;
+    size_t count;
+    int error = interfaces_behind(address, &behind, &count);
+    if (error < 0)
+        return error;
+    size_t total = daemon->own_address_count + count;
+    struct address *all = reallocarray(daemon->own_addresses, total + 1, sizeof *all);
+    if (all) {
+        memcpy(all + daemon->own_address_count, behind, count * sizeof *behind);
+        daemon->own_addresses = all;
+        daemon->own_address_count = total;
+    }
+    free(behind);
+    return all ? 0 : -ENOMEM;
+}
+
 static bool collect_own_addresses(struct daemon *daemon)
 {
     const struct config *config = daemon->config;
-    daemon->own_addresses = calloc(config->listener_count + 1, sizeof *daemon->own_addresses);
-    if (!daemon->own_addresses)
-        return false;
-    for (size_t i = 0; i < config->listener_count; i++)
+    int error = 0;
+    for (size_t i = 0; i < config->listener_count && error == 0; i++)
         if (config->listeners[i].service == SERVICE_SMTP)
-            daemon->own_addresses[daemon->own_address_count++] = config->listeners[i].address;
-    return true;
+            error = add_own_addresses(daemon, &config->listeners[i].address);
+    if (error < 0)
+        log_error("cannot tell this host's addresses: %s", strerror(-error));
+    return error == 0;
 }
 
 static void say_why(const struct daemon *daemon, int error, const char *step,
@@ -351,6 +370,7 @@ static void on_signal(struct op *op)
 static void on_tick(struct op *op)
 {
     struct daemon *daemon = container_of(op, struct daemon, tick.op);
+    log_tick();
     spool_tick(daemon->spool);
     int state = spool_state(daemon->spool);
     if (state == -ENOSPC && !daemon->disk_full_said)

@@ -20,6 +20,7 @@ ZONE = [
     *domain("dead", "127.0.0.250"),
     *domain("backup", "127.0.0.250", "127.0.0.2"),
     "null MX 0 .",
+    *domain("self", "127.0.0.1"),
     "noaddress MX 10 nowhere.test.",
     "alias CNAME a",
 ]
@@ -113,6 +114,17 @@ class Relay(unittest.TestCase):
         self.assertRegex(received, r"by mail\.ringpost\.test")
         self.assertRegex(received, r"with ESMTP")
         self.assertEqual(message.ehlo, "mail.ringpost.test")
+
+    def test_journal_says_who_and_by_what(self):
+        self.sink(2)
+        ringpost = self.ringpost()
+        ringpost.send(SENDER, ["bob@a.test"], make_message())
+        self.assert_all_final(ringpost)
+        reception, delivery = ringpost.journal()
+        self.assertEqual(reception["peer_address"],
+                         {"name": "client.ringpost.test", "addr": "127.0.0.1"})
+        self.assertEqual(reception["reception_protocol"], "ESMTP")
+        self.assertEqual(delivery["response"]["command"], ".")  # also where BDAT was used
 
     def test_eight_bit_and_utf8(self):
         sink, ringpost = self.sink(2), self.ringpost()
@@ -244,6 +256,17 @@ class Relay(unittest.TestCase):
 
     def test_unknown_domain_bounces(self):
         self.bounced("bob@nowhere.test", "5.1.2")
+
+    def test_mx_that_is_a_wildcard_listener_of_ours_bounces(self):
+        reports = self.enterContext(Sink())
+        ringpost = self.ringpost(
+            routes={"sender.test": [f"127.0.0.1:{reports.port}"]},
+            tables=f"""[[listener]]
+                       address = "0.0.0.0:{self.port}"
+                       service = "smtp" """)
+        ringpost.send(SENDER, ["bob@self.test"], make_message())
+        self.assert_report(reports, "bob@self.test", status="5.4.6")
+        self.assertEqual(ringpost.metric("ringpost_connections_accepted_total"), 1)
 
     def test_mx_in_a_prohibited_network_bounces(self):
         reports = self.enterContext(Sink())
@@ -465,9 +488,11 @@ class Relay(unittest.TestCase):
                 client.sendmail(SENDER, ["bob@a.test"], body)
             ringpost.kill()
         ringpost.start()
+        ringpost.metric_becomes("ringpost_queue_rows", 20)
         sink.rules.clear()
         arrived = lambda: {sha256(without_received(message.body)) for message in sink.messages}
         eventually(lambda: arrived() == {sha256(body) for body in bodies}, "all have arrived")
+        ringpost.queue_empty()
 
 
 if __name__ == "__main__":

@@ -155,6 +155,7 @@ struct share_usage {
     uint64_t accepted, withdrawn, delivered, deferred, bounced, expired, dsn_made, may_duplicate;
     uint64_t settled_by_journal; /* recipients whose verdict outlived a crash, its batch did not */
     uint64_t damaged;            /* rows that cannot be read: see `queue check` */
+    uint64_t rows_loaded;        /* into windows; a row that was evicted counts again */
     bool approximate;
 };
 void share_usage(const struct share *share, struct share_usage *ret_usage);

@@ -339,6 +339,7 @@ static bool take_row(struct stored_queue *queue, struct position at, struct span
     }
     held_enter(held, queue);
     held_wait(held);
+    share->usage.rows_loaded++;
     settle_journaled(held);
     return true;
 }

@@ -9,6 +9,7 @@ static void publish(struct worker *worker)
     share_usage(worker->share, &usage);
     metric_set(metrics, METRIC_QUEUE_ROWS, usage.rows);
     metric_set(metrics, METRIC_QUEUE_ROWS_IN_MEMORY, usage.rows_in_memory);
+    metric_set(metrics, METRIC_QUEUE_ROWS_LOADED, usage.rows_loaded);
     metric_set(metrics, METRIC_QUEUES, usage.queues);
     metric_set(metrics, METRIC_NURSERY_MESSAGES, usage.nursery_messages);
     metric_set(metrics, METRIC_NURSERY_BYTES, usage.nursery_bytes);

@@ -1,0 +1,335 @@
+#!/usr/bin/python3
+"""rows: a queue of a million rows, and what it costs to start over it and to drain it.
+
+fill_rows writes the queue as a daemon that could not deliver would have left it. Then it is measured
+from outside: from exec to the first connection that is taken and to /readyz, the memory, the time to
+the first delivery, and the drain in tenths, with a restart in the middle (SIGTERM, or kill -9 with
+--kill). count_sink takes the mail and counts per recipient, so that lost and doubled rows show.
+
+The exit status is 1 if something is wrong: rows lost or doubled without a cause, an illegal queue, a
+daemon that does not end well. Figures that miss their goal are marked "short": that depends on the
+machine, so it is not an error."""
+
+import argparse
+import ctypes
+import mmap
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "wire"))
+
+from harness import Ringpost, free_port, program  # noqa: E402
+
+GOAL_LISTENING_S, GOAL_RSS_MB = 2.0, 500
+START_S, STALLED_S = 600, 60
+
+
+def helper_program(name):
+    """What the build puts into tests/ beside the daemon."""
+    return os.path.join(os.path.dirname(program("ringpostd")), "tests", name)
+
+
+class Fault(Exception):
+    """What makes the exit status 1."""
+
+
+# ---- the server that counts ----
+
+
+class CountSink:
+    """count_sink and the memory that it shares with us."""
+
+    HEAD = struct.Struct("=5Q")  # struct tally
+
+    def __init__(self, folder, rows):
+        self.rows, self.port = rows, free_port()
+        self.path = os.path.join(folder, "tally")
+        self.process = subprocess.Popen([helper_program("count_sink"), str(self.port), self.path,
+                                         str(rows)], stdin=subprocess.DEVNULL)
+        deadline = time.monotonic() + 10
+        while not self.listens():
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                raise Fault("count_sink does not listen")
+            time.sleep(0.01)
+        with open(self.path, "r+b") as file:
+            self.memory = mmap.mmap(file.fileno(), 0)
+
+    def listens(self):
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def head(self):
+        """(messages, duplicates, strangers, connections, ns of the first message)"""
+        return self.HEAD.unpack_from(self.memory)
+
+    def ask_first(self):
+        struct.pack_into("=Q", self.memory, 32, 0)
+
+    def missing(self):
+        return self.memory[self.HEAD.size :].count(0)
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+# ---- the daemon, measured ----
+
+
+def bind_life():
+    """A daemon is not to outlive the measurement, even if that is killed."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+class Measured(Ringpost):
+    """A Ringpost whose start is watched closely."""
+
+    def start(self):
+        with open(self.log_path, "ab") as log:
+            began = time.monotonic()
+            self.process = subprocess.Popen([program("ringpostd"), "--config", self.config_path],
+                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            preexec_fn=bind_life)
+        self.began_ns = int(began * 1e9)
+        self.listening_s = self.wait_until(self.connects) - began
+        self.ready_s = self.wait_until(self.ready) - began
+        self.rss_mb = self.status_mb("VmRSS")
+        return self
+
+    def wait_until(self, question):
+        deadline = time.monotonic() + START_S
+        while not question():
+            if self.process.poll() is not None:
+                raise Fault(f"ringpostd ended with {self.process.returncode}\n{self.log()}")
+            if time.monotonic() > deadline:
+                raise Fault("ringpostd does not start")
+            time.sleep(0.001)
+        return time.monotonic()
+
+    def connects(self):
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def status_mb(self, name):
+        with open(f"/proc/{self.process.pid}/status") as file:
+            for line in file:
+                if line.startswith(name + ":"):
+                    return int(line.split()[1]) / 1024
+        return 0.0
+
+    def report_start(self, title):
+        print(title)
+        show("listening", f"{self.listening_s:.2f} s", short(self.listening_s, GOAL_LISTENING_S, "s"))
+        show("/readyz is 200", f"{self.ready_s:.2f} s")
+        show("RSS", f"{self.rss_mb:.0f} MB", short(self.rss_mb, GOAL_RSS_MB, "MB"))
+
+
+def show(name, value, remark=""):
+    print(f"  {name:<28} {value:>14}  {remark}".rstrip(), flush=True)
+
+
+def short(value, goal, unit):
+    return f"short of the goal, {goal:g} {unit}" if value > goal else f"goal {goal:g} {unit}"
+
+
+# ---- the drain ----
+
+
+class Drain:
+    """Follows the sink; every tenth of the rows makes a line."""
+
+    def __init__(self, sink, rows):
+        self.sink, self.rows = sink, rows
+        self.tenth = 0
+        self.costs_us = []  # daemon CPU per row, by tenth
+
+    def header(self):
+        print("drain, by tenths")
+        print(f"  {'rows':>14} {'rows/s':>10} {'CPU us/row':>11} {'loaded/s':>10} {'RSS MB':>8}")
+
+    def mark(self, ringpost):
+        self.at, self.cpu_s = time.monotonic(), ringpost.cpu_s()
+        self.count = self.sink.head()[0]
+        self.loaded = ringpost.metric("ringpost_queue_rows_loaded_total")
+
+    def line(self, ringpost):
+        at, cpu_s, count, loaded = self.at, self.cpu_s, self.count, self.loaded
+        self.mark(ringpost)
+        seconds, rows = max(self.at - at, 1e-6), max(self.count - count, 1)
+        cost_us = (self.cpu_s - cpu_s) / rows * 1e6
+        self.costs_us.append(cost_us)
+        print(f"  {self.count:>14,} {rows / seconds:>10,.0f} {cost_us:>11.1f} "
+              f"{(self.loaded - loaded) / seconds:>10,.0f} {ringpost.status_mb('VmRSS'):>8.0f}",
+              flush=True)
+
+    def until(self, ringpost, goal):
+        """Until `goal` rows are out."""
+        moved_at, before = time.monotonic(), -1
+        while True:
+            count = self.sink.head()[0]
+            now = time.monotonic()
+            if count != before:
+                moved_at, before = now, count
+            while self.tenth < 10 and count >= self.rows * (self.tenth + 1) // 10:
+                if self.rows >= 10:
+                    self.line(ringpost)
+                self.tenth += 1
+            if count >= goal:
+                return
+            if ringpost.process.poll() is not None:
+                raise Fault(f"ringpostd ended with {ringpost.process.returncode}\n{ringpost.log()}")
+            if now - moved_at > STALLED_S:
+                raise Fault(f"nothing moves any more at {count:,} of {self.rows:,} rows")
+            time.sleep(0.005)
+
+    def conclude(self):
+        """Is the cost per window flat? The first tenth of each run also pays for the start."""
+        first, last = self.costs_us[1:3] or [0], self.costs_us[-2:] or [0]
+        ratio = (sum(last) / len(last)) / max(sum(first) / len(first), 1e-9)
+        show("cost of the last rows", f"{ratio:.2f}",
+             "of the first ones'" + (": not flat" if ratio > 1.5 else ": flat"))
+
+
+def report_first(sink, ringpost):
+    deadline = time.monotonic() + STALLED_S
+    while not sink.head()[4]:
+        if time.monotonic() > deadline or ringpost.process.poll() is not None:
+            raise Fault(f"nothing is delivered\n{ringpost.log()}")
+        time.sleep(0.001)
+    show("first delivery", f"{(sink.head()[4] - ringpost.began_ns) / 1e9:.2f} s", "from exec")
+
+
+def restart(ringpost, sink, kill):
+    """In the middle; nothing may get lost."""
+    peak_mb = ringpost.status_mb("VmHWM")
+    began = time.monotonic()
+    if kill:
+        ringpost.kill()
+    else:
+        ringpost.stop()
+    ended_s = time.monotonic() - began
+    print(f"{'kill -9' if kill else 'SIGTERM'} in the middle, and again")
+    show("RSS, peak", f"{peak_mb:.0f} MB", short(peak_mb, GOAL_RSS_MB, "MB"))
+    if not kill:
+        show("ended after", f"{ended_s:.2f} s", "with status 0")
+    show("queue check", "clean", ringpost.check_queue().strip().replace(": 0 illegal", ""))
+    sink.ask_first()
+    ringpost.start()
+
+
+def drain(ringpost, sink, options):
+    follow = Drain(sink, options.rows)
+    report_first(sink, ringpost)
+    follow.header()
+    follow.mark(ringpost)
+    follow.until(ringpost, options.rows // 2)
+    restart(ringpost, sink, options.kill)
+    ringpost.report_start("the second start")
+    report_first(sink, ringpost)
+    follow.header()
+    follow.mark(ringpost)
+    follow.until(ringpost, options.rows)
+    ringpost.queue_empty()
+    follow.conclude()
+
+
+# ---- the whole ----
+
+
+def fill(ringpost, options):
+    began = time.monotonic()
+    subprocess.run([helper_program("fill_rows"), ringpost.data_dir, str(options.rows),
+                    str(options.queues), str(options.body), str(options.due)], check=True)
+    size = sum(os.path.getsize(os.path.join(path, name))
+               for path, _, names in os.walk(ringpost.data_dir) for name in names)
+    print(f"{options.rows:,} rows in {options.queues:,} queues, bodies of {options.body:,} bytes: "
+          f"{size / 1e9:.2f} GB, filled in {time.monotonic() - began:.0f} s")
+    show("queue check", "clean", ringpost.check_queue().strip().replace(": 0 illegal", ""))
+
+
+def judge(ringpost, sink, options):
+    """The queue is legal; every row is out exactly once, or still there."""
+    show("RSS, peak", f"{ringpost.status_mb('VmHWM'):.0f} MB",
+         short(ringpost.status_mb("VmHWM"), GOAL_RSS_MB, "MB"))
+    ringpost.stop()
+    left = ringpost.check_queue().strip()
+    show("queue check", "clean", left.replace(": 0 illegal", ""))
+    queued = int(left.split(",")[1].split()[0])
+    messages, duplicates, strangers, _, _ = sink.head()
+    show("delivered", f"{messages:,}", f"{duplicates:,} twice, {queued:,} still queued")
+    if strangers:
+        raise Fault(f"{strangers:,} messages for nobody of ours")
+    if messages + queued != options.rows:
+        raise Fault(f"{options.rows:,} rows, but {messages:,} delivered and {queued:,} queued")
+    if duplicates and not options.kill:
+        raise Fault(f"{duplicates:,} rows were delivered twice without a cause")
+    if not options.no_drain and (queued or sink.missing()):
+        raise Fault(f"{sink.missing():,} rows were never delivered")
+
+
+def run(options):
+    folder = tempfile.mkdtemp(prefix="ringpost-rows-")
+    sink = ringpost = None
+    try:
+        sink = CountSink(folder, options.rows)
+        ringpost = Measured(
+            routes={"*": [f"127.0.0.1:{sink.port}"]},
+            delivery={"connection_limit": 64, "max_deliveries_per_connection": 100_000})
+        fill(ringpost, options)
+        ringpost.start().report_start("the first start")
+        if options.no_drain:
+            time.sleep(2)  # what the start put off
+        else:
+            drain(ringpost, sink, options)
+        judge(ringpost, sink, options)
+        print("Every row is accounted for.")
+        return 0
+    except (Fault, AssertionError, subprocess.CalledProcessError) as error:
+        print(f"WRONG: {error}")
+        return 1
+    finally:
+        put_away(folder, sink, ringpost, options.keep)
+
+
+def put_away(folder, sink, ringpost, keep):
+    if sink:
+        sink.stop()
+    if ringpost and ringpost.process:
+        ringpost.kill()
+    shutil.rmtree(folder, ignore_errors=True)
+    if ringpost and keep:
+        print(f"Kept: {ringpost.folder}")
+    elif ringpost:
+        shutil.rmtree(ringpost.folder, ignore_errors=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="./run rows", description="A queue of many rows.")
+    parser.add_argument("rows", type=int, nargs="?", default=1_000_000, metavar="N")
+    parser.add_argument("--queues", type=int, default=1, metavar="K", help="default 1")
+    parser.add_argument("--body", type=int, default=1_000, metavar="BYTES", help="default 1,000")
+    parser.add_argument("--no-drain", action="store_true", help="only start; nothing is due")
+    parser.add_argument("--kill", action="store_true", help="kill -9 in the middle, not SIGTERM")
+    parser.add_argument("--keep", action="store_true", help="keep the folder")
+    options = parser.parse_args()
+    if options.rows < 1 or not 1 <= options.queues <= options.rows or options.body < 64:
+        parser.error("at least one row, no more queues than rows, bodies of 64 bytes or more")
+    options.due = 24 * 3600 if options.no_drain else 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that everything is put away
+    try:
+        return run(options)
+    except KeyboardInterrupt:
+        print("\nstopped")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

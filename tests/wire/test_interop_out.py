@@ -100,7 +100,7 @@ class InteropOut(unittest.TestCase):
         try:
             from aiosmtpd.controller import Controller
         except ImportError:
-            self.skipTest("aiosmtpd is not installed")
+            self.fail("aiosmtpd is not installed (package python3-aiosmtpd; ./run test installs it)")
         envelopes = []
 
         class Handler:
@@ -188,7 +188,7 @@ postlog unix-dgram n - n - 1 postlogd
         folder = os.environ.get("RINGPOST_PEERS", os.path.join(ROOT, "build", "peers"))
         exim = shutil.which("exim4") or os.path.join(folder, "exim", "usr", "sbin", "exim4")
         if not os.access(exim, os.X_OK):
-            self.skipTest("Exim is not there (tests/wire/fetch_peers gets it)")
+            self.fail("Exim is not there: tests/wire/fetch_peers build/peers gets it, as ./run test does")
         if os.getuid() != 0 or subprocess.run(["unshare", "-m", "true"],
                                               stderr=subprocess.DEVNULL).returncode != 0:
             self.skipTest("Exim needs root and a mount namespace")

@@ -2,6 +2,7 @@
  * and make them fail. Grouping and writing are the real committer's. */
 #pragma once
 
+#include "core/clock.h"
 #include "queue/committer_thread.h"
 
 #include <errno.h>
@@ -13,9 +14,9 @@ struct committer_thread {
 };
 
 static struct {
-    int error; /* what commits end with now; 0: they are written */
-    int state; /* what committer_state says */
-    bool held; /* nothing is taken */
+    int error;       /* what commits end with now; 0: they are written */
+    int state;       /* what committer_state says */
+    uint64_t now_ns; /* the committer's time */
     struct committer_thread *thread;
 } manual;
 
@@ -50,7 +51,8 @@ static void finish_chain(struct commit *chain)
 static void committer_turn(unsigned most)
 {
     struct committer_thread *thread = manual.thread;
-    while (thread->first && !manual.held && most--) {
+    bool written = false;
+    while (thread->first && most--) {
         struct commit *commit = thread->first;
         thread->first = commit->next;
         if (!thread->first)
@@ -61,8 +63,13 @@ static void committer_turn(unsigned most)
             finish_chain(commit);
         } else {
             committer_add(thread->committer, commit);
-            finish_chain(committer_step(thread->committer, 0, true));
+            written = true;
         }
+    }
+    manual.now_ns += 20 * NS_PER_MS; /* long enough for any commit to be due */
+    while (written && thread->committer->first) {
+        finish_chain(committer_step(thread->committer, manual.now_ns, false));
+        manual.now_ns += 2 * NS_PER_MS;
     }
 }
 

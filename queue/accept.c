@@ -193,7 +193,7 @@ static bool fill_body(struct intake *intake, struct commit *commit)
     static const struct span nothing = {"", 0};
     struct arena *arena = &intake->message.arena;
     char key[KEY_MAX];
-    unsigned count;
+    unsigned count = 0;
     if (intake->upload)
         return upload_fill(intake, commit, arena);
     struct span *pieces = all_pieces(intake, arena, &count);

@@ -101,7 +101,7 @@ class Measured(Ringpost):
         self.began_ns = int(began * 1e9)
         self.listening_s = self.wait_until(self.connects) - began
         self.ready_s = self.wait_until(self.ready) - began
-        self.rss_mb = self.status_mb("VmRSS")
+        self.rss_mb, self.start_cpu_s = self.status_mb("VmRSS"), self.cpu_s()
         return self
 
     def wait_until(self, question):
@@ -128,7 +128,7 @@ class Measured(Ringpost):
     def report_start(self, title):
         print(title)
         show("listening", f"{self.listening_s:.2f} s", short(self.listening_s, GOAL_LISTENING_S, "s"))
-        show("/readyz is 200", f"{self.ready_s:.2f} s")
+        show("/readyz is 200", f"{self.ready_s:.2f} s", f"{self.start_cpu_s:.2f} s of CPU")
         show("RSS", f"{self.rss_mb:.0f} MB", short(self.rss_mb, GOAL_RSS_MB, "MB"))
 
 

@@ -285,17 +285,17 @@ static void note_recipient(struct server *server, const char *line)
     server->count++;
 }
 
-/* A report names the message in the returned header, and each recipient in a Final-Recipient line. */
+/* A report of failure names each copy in a Final-Recipient line. What follows the last one may be the
+ * original, which says nothing about this report. */
 static void read_report(struct server *server)
 {
-    unsigned message;
-    const char *at = strstr(server->data, "X-Message: ");
-    bool failed = strstr(server->data, "Action: failed") != NULL;
-    if (!at || !failed || sscanf(at, "X-Message: %u", &message) != 1)
-        return;
-    for (at = server->data; (at = strstr(at, "Final-Recipient: rfc822; r")); at++) {
-        unsigned recipient;
-        if (sscanf(at, "Final-Recipient: rfc822; r%u-", &recipient) == 1)
+    static const char field[] = "\r\nFinal-Recipient: rfc822; ";
+    for (const char *at = server->data; (at = strstr(at, field));) {
+        unsigned recipient, message;
+        at += sizeof field - 1;
+        const char *end = strstr(at, "\r\n\r\n"), *failed = strstr(at, "\r\nAction: failed\r\n");
+        bool names_copy = sscanf(at, "r%u-m%u-", &recipient, &message) == 2;
+        if (names_copy && failed && (!end || failed < end))
             audit_reported(message, recipient);
     }
 }

@@ -230,6 +230,13 @@ static bool done(void)
            audit_complete() && store_empty_of_mail();
 }
 
+/* Nothing is left that could bring what is missing. */
+static bool lost(void)
+{
+    return world.calm && process.running && !process.stopping && !peers_injecting() &&
+           !audit_complete() && store_empty_of_mail();
+}
+
 static void report_stuck(void)
 {
     fprintf(stderr, "STUCK: promised mail is neither received nor reported, or the store keeps mail "
@@ -251,7 +258,7 @@ static bool run_seed(uint64_t seed, const char *folder, bool trace)
     world_later((30 + world_draw(600)) * NS_PER_S, false, on_calm, NULL, 0);
     uint64_t end_ns = (uint64_t)DAYS_MAX * 24 * 3600 * NS_PER_S;
     while (!done()) {
-        if (world.now_ns > end_ns || !advance()) {
+        if (world.now_ns > end_ns || !advance() || lost()) {
             report_stuck();
             audit_passes();
             return false;

@@ -88,6 +88,14 @@ static void unwant(struct lane *lane, struct flow *flow, struct queue *queue)
         flow_free(lane, flow);
 }
 
+/* Several waits share the timer: the earliest counts, and `advance` arms it again for what still
+ * binds then. */
+static void wake_at(struct lane *lane, uint64_t at_ns)
+{
+    if (!timer_armed(&lane->wake) || at_ns < lane->wake.due_ns)
+        timer_arm(&lane->egress->loop->timers, &lane->wake, at_ns);
+}
+
 /* ---- rows ---- */
 
 static bool rate_allows(struct lane *lane)
@@ -98,7 +106,7 @@ static bool rate_allows(struct lane *lane)
     if (again_ns == 0)
         return true;
     lane->rate_until_ns = again_ns;
-    timer_arm(&lane->egress->loop->timers, &lane->wake, again_ns);
+    wake_at(lane, again_ns);
     return false;
 }
 
@@ -168,8 +176,7 @@ static bool may_open(struct lane *lane)
     if (!lane_limit_take_slot(lane->limit, config->connection_limit, egress->loop->index)) {
         /* Our own deliveries come back by themselves; only another worker's slot needs asking. */
         if (lane->established + lane->connecting == 0)
-            timer_arm(&egress->loop->timers, &lane->wake,
-                      now_ns + LANE_SLOT_RETRY_MS * NS_PER_MS);
+            wake_at(lane, now_ns + LANE_SLOT_RETRY_MS * NS_PER_MS);
         return false;
     }
     uint64_t again_ns =
@@ -177,21 +184,32 @@ static bool may_open(struct lane *lane)
     if (again_ns == 0)
         return true;
     lane_limit_give_slot(lane->limit);
-    timer_arm(&egress->loop->timers, &lane->wake, again_ns);
+    wake_at(lane, again_ns);
     return false;
+}
+
+/* No host may be tried now: a late failure may have outlasted the lane's own hold. */
+static void wake_for_host(struct lane *lane)
+{
+    uint64_t first_ns = UINT64_MAX;
+    for (unsigned i = 0; i < lane->host_count; i++)
+        if (lane->hosts[i].bad_until_ns < first_ns)
+            first_ns = lane->hosts[i].bad_until_ns;
+    wake_at(lane, first_ns);
 }
 
 static void open_connections(struct lane *lane)
 {
     while (!list_empty(&lane->flows) && list_empty(&lane->idle)) {
         struct host *host = best_host(lane);
+        if (!host)
+            wake_for_host(lane);
         if (!host || !may_open(lane))
             return;
         lane->next_host = (unsigned)(host - lane->hosts + 1) % lane->host_count;
         if (!delivery_open(lane, host)) {
             lane_limit_give_slot(lane->limit);
-            timer_arm(&lane->egress->loop->timers, &lane->wake,
-                      lane->egress->loop->now_ns + NS_PER_S);
+            wake_at(lane, lane->egress->loop->now_ns + NS_PER_S);
             return;
         }
         lane->connecting++;
@@ -204,8 +222,12 @@ static void on_advance(struct op *op)
     uint64_t now_ns = lane->egress->loop->now_ns;
     if (lane->held_until_ns && lane->held_until_ns <= now_ns)
         lane->held_until_ns = 0;
-    if (lane->egress->draining || lane->held_until_ns || lane->rate_until_ns > now_ns)
+    if (lane->egress->draining)
         return;
+    if (lane->held_until_ns || lane->rate_until_ns > now_ns) {
+        wake_at(lane, lane->held_until_ns ? lane->held_until_ns : lane->rate_until_ns);
+        return;
+    }
     struct row *row;
     while (!list_empty(&lane->idle) && (row = lane_take_row(lane)))
         delivery_start(list_take_first(&lane->idle), row);
@@ -265,7 +287,7 @@ static void hold(struct lane *lane, const struct connect_failure *failure)
         .counts = true,
     };
     lane->held_until_ns = egress->loop->now_ns + hold_ns(lane);
-    timer_arm(&egress->loop->timers, &lane->wake, lane->held_until_ns);
+    wake_at(lane, lane->held_until_ns);
     struct list_link *link;
     while ((link = list_first(&lane->flows))) {
         struct flow *flow = container_of(link, struct flow, turn);
@@ -300,8 +322,7 @@ void lane_delivery_gone(struct lane *lane, bool was_established)
     lane->used_ns = lane->egress->loop->now_ns;
     /* A slot that another worker waits for is left to it for a moment. */
     if (lane_limit_contended(lane->limit, lane->egress->loop->index))
-        timer_arm(&lane->egress->loop->timers, &lane->wake,
-                  lane->used_ns + 2 * LANE_SLOT_RETRY_MS * NS_PER_MS);
+        wake_at(lane, lane->used_ns + 2 * LANE_SLOT_RETRY_MS * NS_PER_MS);
     else
         loop_nudge(lane->egress->loop, &lane->advance);
 }

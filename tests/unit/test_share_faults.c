@@ -1,6 +1,7 @@
 /* A disk that is full or dead at any moment, and commits that come late: nothing is acknowledged
  * that is not on disk, nothing is lost or delivered twice, and no illegal state is left. */
 #include "tests/unit/manual_committer.h"
+#include "tests/unit/manual_loader.h"
 
 static void before_turn(void);
 #define BEFORE_TURN() before_turn()
@@ -24,8 +25,13 @@ static void before_turn(void)
     skipped_ms += 10;
     if (!chance.random) {
         committer_turn(UINT32_MAX);
+        loader_finish_all();
         return;
     }
+    if (next_random(3) == 0)
+        loader_read_one();
+    if (next_random(6) == 0)
+        loader_finish_one();
     if (next_random(2))
         return;
     if (next_random(20) == 0)
@@ -250,6 +256,16 @@ static void model_step(struct fixture *f, struct model *model)
     turn(f);
 }
 
+/* As a crash at this moment would leave it. */
+static void assert_legal_now(const struct fixture *f)
+{
+    char folder[FOLDER_PATH];
+    folder_make(folder);
+    folder_copy_below(f->folder, folder, "queue");
+    assert_legal(folder);
+    folder_remove(folder);
+}
+
 static void model_restart(struct fixture *f, struct model *model)
 {
     while (model->lent_count)
@@ -274,6 +290,8 @@ static void run_model(struct fixture *f, unsigned seed)
         model_step(f, model);
         if (next_random(200) == 0)
             model_restart(f, model);
+        if (next_random(60) == 0)
+            assert_legal_now(f);
     }
     model_restart(f, model);
     chance.random = false;
@@ -292,7 +310,8 @@ static void run_model(struct fixture *f, unsigned seed)
     free(model);
 }
 
-/* A verdict that finds no memory: the row waits again, and only one that delivered may do so twice. */
+/* A verdict that finds no memory: the row waits again, and only one that delivered may do so twice.
+ */
 static void settling_without_memory(void **state)
 {
     struct fixture *f = *state;

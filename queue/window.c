@@ -143,6 +143,22 @@ void held_set_busy(struct held *held, enum held_state state)
     list_append(&window->busy, &held->link);
 }
 
+/* By arrival, equal ones in order. Young ones belong near the end, those that come back near the
+ * beginning: a search from both ends meets either at once, however many wait. */
+static struct list_link *fresh_place(const struct window *window, uint64_t due_ms)
+{
+    struct list_link *front = window->fresh.head.next, *back = window->fresh.head.prev;
+    for (;;) {
+        if (back == &window->fresh.head ||
+            container_of(back, struct held, link)->row.due_ms <= due_ms)
+            return back->next;
+        if (container_of(front, struct held, link)->row.due_ms > due_ms)
+            return front;
+        front = front->next;
+        back = back->prev;
+    }
+}
+
 void held_wait(struct held *held)
 {
     struct share *share = held->row.queue->share;
@@ -163,12 +179,7 @@ void held_wait(struct held *held)
         }
         return;
     }
-    /* By arrival: one that comes back goes before the younger ones. */
-    struct list_link *place = window->fresh.head.next;
-    while (place != &window->fresh.head &&
-           container_of(place, struct held, link)->row.due_ms <= held->row.due_ms)
-        place = place->next;
-    list_insert_before(place, &held->link);
+    list_insert_before(fresh_place(window, held->row.due_ms), &held->link);
 }
 
 /* ---- rows that come and go by our own batches ---- */

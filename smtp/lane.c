@@ -110,29 +110,58 @@ static bool rate_allows(struct lane *lane)
     return false;
 }
 
+/* A row of the queue whose turn it is, LENT; queues that have none are forgotten. */
+static struct row *next_row(struct lane *lane, struct flow **ret_flow)
+{
+    struct flow *flow;
+    while ((flow = next_flow(lane))) {
+        struct queue *queue = first_queue(flow);
+        struct row *row;
+        if (share_pull(lane->egress->share, queue, &row) == PULL_ROW) {
+            *ret_flow = flow;
+            return row;
+        }
+        unwant(lane, flow, queue);
+    }
+    return NULL;
+}
+
 struct row *lane_take_row(struct lane *lane)
 {
     struct egress *egress = lane->egress;
     if (egress->draining || lane->held_until_ns || lane->rate_until_ns > egress->loop->now_ns)
         return NULL;
     struct flow *flow;
-    while ((flow = next_flow(lane))) {
-        struct queue *queue = first_queue(flow);
-        struct row *row;
-        if (share_pull(egress->share, queue, &row) != PULL_ROW) {
-            unwant(lane, flow, queue);
-            continue;
-        }
-        if (!rate_allows(lane)) {
-            share_return(egress->share, row);
-            return NULL;
-        }
-        flow->deficit -= row->envelope.recipient_count;
-        list_remove(&queue->want);
-        list_append(&flow->queues, &queue->want);
-        return row;
+    struct row *row = next_row(lane, &flow);
+    if (!row)
+        return NULL;
+    if (!rate_allows(lane)) {
+        share_return(egress->share, row);
+        return NULL;
     }
-    return NULL;
+    flow->deficit -= row->envelope.recipient_count;
+    list_remove(&row->queue->want);
+    list_append(&flow->queues, &row->queue->want);
+    return row;
+}
+
+/* Whether more rows are due than connections are on their way. A queue in `flows` proves nothing:
+ * its last row may have been taken. So rows are taken, and given back. */
+static bool work_for_another(struct lane *lane)
+{
+    struct row *taken = NULL, *row;
+    struct flow *flow;
+    unsigned count = 0;
+    while (count <= lane->connecting && (row = next_row(lane, &flow))) {
+        row->lane_data = taken;
+        taken = row;
+        count++;
+    }
+    while ((row = taken)) {
+        taken = row->lane_data;
+        share_return(lane->egress->share, row);
+    }
+    return count > lane->connecting;
 }
 
 bool lane_want(struct lane *lane, struct queue *queue)
@@ -171,7 +200,7 @@ static bool may_open(struct lane *lane)
     struct egress *egress = lane->egress;
     const struct config_delivery *config = &egress->settings.config->delivery;
     uint64_t now_ns = egress->loop->now_ns;
-    if (lane->connecting > lane->established)
+    if (lane->connecting > lane->established || !work_for_another(lane))
         return false;
     if (!lane_limit_take_slot(lane->limit, config->connection_limit, egress->loop->index)) {
         /* Our own deliveries come back by themselves; only another worker's slot needs asking. */
@@ -200,7 +229,7 @@ static void wake_for_host(struct lane *lane)
 
 static void open_connections(struct lane *lane)
 {
-    while (!list_empty(&lane->flows) && list_empty(&lane->idle)) {
+    while (list_empty(&lane->idle)) {
         struct host *host = best_host(lane);
         if (!host)
             wake_for_host(lane);

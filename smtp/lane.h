@@ -11,9 +11,9 @@
  * reply, and new mail waits. Failures are remembered per address, so a dead host of several costs
  * one time-out, not one per message.
  *
- * Connections are opened while queues want the lane and none is idle: at most as many at once as
- * are already established (so a dead site sees one attempt, a live one a doubling ramp), within
- * connection_limit and max_connection_rate over all workers. */
+ * Connections are opened while none is idle and more rows are due than connections are on their way:
+ * at most as many at once as are already established (so a dead site sees one attempt, a live one a
+ * doubling ramp), within connection_limit and max_connection_rate over all workers. */
 #pragma once
 
 #include "smtp/egress.h"

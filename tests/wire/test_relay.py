@@ -184,6 +184,16 @@ class Relay(unittest.TestCase):
 
     # ---- routing
 
+    def test_one_connection_for_one_message(self):
+        """And the next one that comes while it idles opens no other."""
+        sink, ringpost = self.sink(2), self.ringpost()
+        with ringpost.smtp() as client:
+            for number in range(1, 4):
+                client.sendmail(SENDER, ["bob@a.test"], make_message(f"m{number}"))
+                sink.wait_for(number)
+                ringpost.queue_empty()
+        self.assertEqual(sink.session_count, 1)
+
     def test_next_host_when_the_first_is_dead(self):
         sink, ringpost = self.sink(2), self.ringpost()
         body = make_message()

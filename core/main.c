@@ -59,7 +59,7 @@ struct daemon {
     uint64_t drain_until_ns;
     bool draining;
     int queue_error; /* what ended the queue; 0: nothing did */
-    bool disk_full_said;
+    bool disk_full_said, clock_alarm_said;
 };
 
 /* ---- configuration ---- */
@@ -198,8 +198,10 @@ static bool open_queue(struct daemon *daemon)
     struct spool_report report = {0};
     int error = spool_open(&options, &daemon->spool, &report);
     log_report(&report);
-    if (error == 0)
+    if (error == 0) {
+        daemon->clock_alarm_said = spool_clock_alarm(daemon->spool).len > 0; /* in the report */
         return true;
+    }
     if (error == -EBUSY)
         log_error("queue: %s is in use by another process", options.data_dir);
     else
@@ -367,11 +369,18 @@ static void on_signal(struct op *op)
         watch_signals(daemon);
 }
 
-static void on_tick(struct op *op)
+static void look_at_clock(struct daemon *daemon)
 {
-    struct daemon *daemon = container_of(op, struct daemon, tick.op);
-    log_tick();
-    spool_tick(daemon->spool);
+    struct span alarm = spool_clock_alarm(daemon->spool);
+    if (alarm.len && !daemon->clock_alarm_said)
+        log_warning("queue: %.*s: nothing expires until it is confirmed", SPAN_FORMAT(alarm));
+    if (!alarm.len && daemon->clock_alarm_said)
+        log_notice("queue: the clock was confirmed");
+    daemon->clock_alarm_said = alarm.len > 0;
+}
+
+static void look_at_disk(struct daemon *daemon)
+{
     int state = spool_state(daemon->spool);
     if (state == -ENOSPC && !daemon->disk_full_said)
         log_error("queue: the disk is full: accepting and delivering pause until there is room");
@@ -384,6 +393,15 @@ static void on_tick(struct op *op)
                   strerror(-state));
         begin_drain(daemon);
     }
+}
+
+static void on_tick(struct op *op)
+{
+    struct daemon *daemon = container_of(op, struct daemon, tick.op);
+    log_tick();
+    spool_tick(daemon->spool);
+    look_at_clock(daemon);
+    look_at_disk(daemon);
     if (!daemon->draining)
         loop_arm(&daemon->control, &daemon->tick, TICK_MS * NS_PER_MS);
 }

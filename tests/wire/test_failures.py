@@ -1,0 +1,379 @@
+#!/usr/bin/python3
+"""What goes wrong around the daemon: disks full and dead, damaged logs, wrong clocks, silent name
+servers, and a stop in the middle of everything. What was acknowledged is never lost."""
+
+import mmap
+import os
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import tempfile
+import time
+import unittest
+
+from harness import (PATIENCE_S, ROOT, Injector, NameServer, Ringpost, Sink, domain, eventually,
+                     free_port, make_message, sha256, start_ringpost, without_received)
+
+SENDER = "ann@sender.test"
+FAST_RETRIES = {"intervals": ["1s"], "jitter": "0%"}
+LIBRARY = os.environ.get("RINGPOST_FAULTS_LIBRARY", os.path.join(ROOT, "build/tests/faults.so"))
+
+
+class Faults:
+    """The switches of faults.c, shared with the daemon that has `environment`."""
+
+    def __init__(self):
+        self.file = tempfile.NamedTemporaryFile(prefix="ringpost-faults-")
+        self.file.write(struct.pack("=qqq", 0, -1, 0))
+        self.file.flush()
+        self.memory = mmap.mmap(self.file.fileno(), 24)
+        self.environment = {
+            "LD_PRELOAD": LIBRARY,
+            "RINGPOST_FAULTS": self.file.name,
+            "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0",
+        }
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.memory.close()
+        self.file.close()
+
+    def step_clock(self, seconds):
+        struct.pack_into("=q", self.memory, 0, seconds)
+
+    def fail_syncs(self, after=0):
+        struct.pack_into("=q", self.memory, 8, after)
+
+    def heal(self):
+        struct.pack_into("=q", self.memory, 8, -1)
+
+    def syncs_failed(self):
+        return struct.unpack_from("=q", self.memory, 16)[0]
+
+
+class Silence:
+    """A port that takes connections and says nothing: what is sent there stays in first attempts."""
+
+    def __init__(self):
+        self.socket = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port = self.socket.getsockname()[1]
+
+    def end(self):
+        self.socket.close()
+
+    __del__ = end
+
+
+class Failures(unittest.TestCase):
+    def ringpost(self, port, **options):
+        options.setdefault("retry", FAST_RETRIES)
+        return start_ringpost(self, routes={"*": [f"127.0.0.1:{port}"]}, **options)
+
+    def send_some(self, ringpost, count, prefix="m"):
+        """{SHA-256: id} of so many acknowledged messages."""
+        sent = {}
+        with ringpost.smtp() as client:
+            for number in range(count):
+                body = make_message(f"{prefix}{number}", 3000, seed=number)
+                client.mail(SENDER)
+                client.rcpt("bob@a.test")
+                code, text = client.data(body)
+                self.assertEqual(code, 250, text)
+                sent[sha256(body)] = text.split()[-1].decode()
+        return sent
+
+    def assert_arrive(self, sink, bodies, patience_s=PATIENCE_S):
+        def arrived():
+            return {sha256(without_received(message.body)) for message in list(sink.messages)}
+
+        eventually(lambda: set(bodies) <= arrived(), "all have arrived", patience_s)
+        self.assertEqual(sink.violations, [])
+
+    def until_ended(self, ringpost):
+        """Ends by itself; the status."""
+        process, ringpost.process = ringpost.process, None
+        try:
+            return process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise AssertionError(f"ringpostd has not ended\n{ringpost.log()}") from None
+
+    # ---- disks
+
+    def begin(self, ringpost, body):
+        """A client whose message is complete but for the final dot."""
+        client = ringpost.smtp()
+        self.addCleanup(client.close)
+        client.mail(SENDER)
+        client.rcpt("bob@a.test")
+        self.assertEqual(client.docmd("DATA")[0], 354)
+        client.send(re.sub(rb"(^|\n)\.", rb"\1..", body))
+        return client
+
+    def refusal(self, ringpost):
+        """The reply to MAIL, None if it is welcome."""
+        with ringpost.smtp() as client:
+            code, text = client.mail(SENDER)
+            return None if code == 250 else f"{code} {text.decode()}"
+
+    @unittest.skipUnless(os.geteuid() == 0, "the next test shows it without mounting")
+    def test_full_disk(self):
+        ringpost = Ringpost(routes={"*": [f"127.0.0.1:{(silence := Silence()).port}"]},
+                            retry=FAST_RETRIES, queue={"disk_reserve": "1MB"}, journal={"keep": "16MB"})
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", ringpost.data_dir],
+                                 capture_output=True, text=True)
+        if mounted.returncode != 0:  # a container: the next test is all that can be had
+            shutil.rmtree(ringpost.folder)
+            print(f"no mount here: {mounted.stderr.strip()}", flush=True)
+            return
+        self.addCleanup(subprocess.run, ["umount", "-l", ringpost.data_dir], check=True)
+        self.enterContext(ringpost)
+        sent = self.send_some(ringpost, 5)
+        body = make_message("in time", 20_000)
+        client = self.begin(ringpost, body)
+        ballast = os.path.join(ringpost.data_dir, "ballast")
+        with open(ballast, "wb") as file:
+            try:
+                while True:
+                    file.write(b"x" * 65536)
+                    file.flush()
+            except OSError:
+                pass
+        code, text = client.docmd(".")
+        self.assertIn(code, (250, 452), text)  # 250: the log had room in its last page
+        if code == 250:
+            sent[sha256(body)] = ""
+        eventually(lambda: self.refusal(ringpost), "MAIL is refused")
+        self.assertRegex(self.refusal(ringpost), r"^452 4\.3\.1")
+        self.assertEqual(ringpost.get("/healthz")[0], 200)
+        eventually(lambda: "disk" in ringpost.log(), "the log says why")
+        os.unlink(ballast)
+        eventually(lambda: self.refusal(ringpost) is None, "mail is taken again")
+        eventually(lambda: ringpost.get("/readyz")[0] == 200, "ready again")
+        sent |= self.send_some(ringpost, 5, "again")
+        silence.end()
+        sink = self.enterContext(Sink(port=silence.port))
+        self.assert_arrive(sink, sent)
+        ringpost.restart()
+        ringpost.stop()
+        ringpost.check_queue()
+
+    def test_disk_below_its_reserve(self):
+        folder = tempfile.gettempdir()
+        disk = os.statvfs(folder)
+        total_mb = disk.f_bavail * disk.f_frsize >> 20
+        sink = self.enterContext(Sink())
+        ringpost = self.ringpost(sink.port)
+        sent = self.send_some(ringpost, 3)
+        self.assert_arrive(sink, sent)
+        ringpost.stop()
+        with open(ringpost.config_path, "a") as file:
+            file.write(f'[queue]\ndisk_reserve = "{2 * total_mb + 1024}MB"\n')
+        start_patiently(ringpost)
+        self.assertRegex(self.refusal(ringpost), r"^452 4\.3\.1")
+        self.assertEqual(ringpost.get("/readyz"), (503, "the disk is full\n"))
+
+    def test_failing_sync_ends_it(self):
+        faults = self.enterContext(Faults())
+        silence = Silence()
+        ringpost = self.ringpost(silence.port, environment=faults.environment,
+                                 delivery={"system_shutdown_timeout": "2s"})
+        sent = self.send_some(ringpost, 10)
+        clients = [self.begin(ringpost, make_message(f"late{number}", 2000)) for number in range(4)]
+        faults.fail_syncs()
+        for client in clients:
+            client.send(b".\r\n")
+        for client in clients:
+            try:
+                code, text = client.getreply()
+            except OSError:
+                continue  # closed: no 250 either
+            self.assertNotEqual(code, 250, text)
+        self.assertEqual(self.until_ended(ringpost), 1)
+        self.assertGreaterEqual(faults.syncs_failed(), 1)
+        self.assertIn("writing failed for good", ringpost.log())
+        faults.heal()
+        silence.end()
+        sink = self.enterContext(Sink(port=silence.port))
+        ringpost.start()
+        self.assert_arrive(sink, sent)
+
+    def test_failing_sync_under_load(self):
+        faults = self.enterContext(Faults())
+        sink = self.enterContext(Sink())
+        ringpost = self.ringpost(sink.port, environment=faults.environment)
+        injectors = self.inject_until_it_ends(ringpost, lambda: faults.fail_syncs(after=20))
+        self.assertEqual(self.until_ended(ringpost), 1)
+        acknowledged = self.acknowledged_by(injectors)
+        faults.heal()
+        ringpost.start()
+        self.assert_arrive(sink, acknowledged)
+
+    # ---- logs
+
+    def logs(self, ringpost):
+        """RocksDB's logs that hold something, oldest first."""
+        folder = os.path.join(ringpost.data_dir, "queue")
+        paths = sorted(os.path.join(folder, name) for name in os.listdir(folder)
+                       if re.fullmatch(r"\d+\.log", name))
+        return [path for path in paths if os.path.getsize(path)]
+
+    def filled_and_killed(self, count):
+        silence = Silence()
+        ringpost = self.ringpost(silence.port)
+        sent = self.send_some(ringpost, count)
+        ringpost.kill()
+        silence.end()
+        return ringpost, sent, silence.port
+
+    def test_torn_tail(self):
+        ringpost, sent, port = self.filled_and_killed(20)
+        log = self.logs(ringpost)[-1]
+        with open(log, "rb+") as file:
+            torn = file.read(100)  # the beginning of a record that was being written
+            file.seek(0, os.SEEK_END)
+            file.write(torn)
+        sink = self.enterContext(Sink(port=port))
+        ringpost.start()
+        self.assertRegex(ringpost.log(), r"notice.* queue: .*(torn|tail|end)")
+        self.assertNotRegex(ringpost.log(), r"warning.* queue:")
+        self.assert_arrive(sink, sent)
+
+    def test_flipped_bit(self):
+        ringpost, sent, port = self.filled_and_killed(20)
+        log = self.logs(ringpost)[-1]
+        with open(log, "rb+") as file:
+            middle = os.path.getsize(log) // 2
+            file.seek(middle)
+            (byte,) = file.read(1)
+            file.seek(middle)
+            file.write(bytes([byte ^ 0x10]))
+        sink = self.enterContext(Sink(port=port))
+        ringpost.start()
+        self.assertRegex(ringpost.log(), r"warning.* queue: .*damage")
+        sink.wait_for(len(sent) - 1)  # each message was a record of its own
+        ringpost.queue_empty()
+        self.assertLessEqual({sha256(without_received(message.body)) for message in sink.messages},
+                             set(sent))
+        ringpost.stop()
+        ringpost.check_queue()
+
+    # ---- clocks
+
+    def assert_nothing_expired(self, ringpost):
+        self.assertEqual(ringpost.metric("ringpost_recipients_expired_total"), 0)
+        self.assertEqual([event["type"] for event in ringpost.journal()
+                          if event["type"] in ("Expiration", "Bounce")], [])
+
+    def check_clock(self, seconds, while_running):
+        faults = self.enterContext(Faults())
+        silence = Silence()
+        ringpost = self.ringpost(silence.port, environment=faults.environment)
+        sent = self.send_some(ringpost, 10)
+        if while_running:
+            faults.step_clock(seconds)
+        else:
+            time.sleep(3)  # the time is recorded by the first tick, and then each minute
+            ringpost.kill()
+            faults.step_clock(seconds)
+            ringpost.start()
+        eventually(lambda: re.search(r"warning.* clock", ringpost.log()), "an alarm in the log")
+        later = self.send_some(ringpost, 10, "later")
+        self.assertEqual(set(sent.values()) & set(later.values()), set())
+        self.assertEqual(len(set(later.values())), 10)
+        silence.end()
+        sink = self.enterContext(Sink(port=silence.port))
+        self.assert_arrive(sink, later)
+        faults.step_clock(0)  # put right: what has a time in the future is due again
+        self.assert_arrive(sink, sent, patience_s=2 * PATIENCE_S)
+        self.assert_nothing_expired(ringpost)
+
+    DAY_S = 86400
+
+    def test_clock_stepped_forward(self):
+        self.check_clock(10 * self.DAY_S, True)
+
+    def test_clock_stepped_back(self):
+        self.check_clock(-3 * self.DAY_S, True)
+
+    def test_clock_forward_at_start(self):
+        self.check_clock(10 * self.DAY_S, False)
+
+    def test_clock_back_at_start(self):
+        self.check_clock(-3 * self.DAY_S, False)
+
+    # ---- names
+
+    def test_name_server_that_is_away(self):
+        names = self.enterContext(NameServer(domain("a", "127.0.0.2")))
+        sink = self.enterContext(Sink("127.0.0.2"))
+        ringpost = start_ringpost(self, name_server=names, smtp_port=sink.port, retry=FAST_RETRIES,
+                                  dns={"timeout": "300ms", "negative_ttl": "1s"})
+        names.process.terminate()
+        names.process.wait()
+        sent = self.send_some(ringpost, 3)
+        eventually(lambda: [event for event in ringpost.journal()
+                            if event["type"] == "TransientFailure"], "it waits")
+        self.assertEqual(sink.messages, [])
+        names.__enter__()
+        self.assert_arrive(sink, sent)
+        self.assert_nothing_expired(ringpost)
+
+    # ---- stopping
+
+    def inject_until_it_ends(self, ringpost, end):
+        """Eight connections send as fast as they can; `end` is called in the middle of it."""
+        self.bodies = {}
+
+        def messages(number):
+            for count in range(1_000_000):
+                name = f"i{number}x{count}"
+                body = make_message(name, 4000, seed=count)
+                self.bodies[name] = sha256(body)
+                yield SENDER, [f"{name}@a.test"], body
+
+        injectors = [Injector(ringpost.port, messages(number)) for number in range(8)]
+        for injector in injectors:
+            injector.start()
+        eventually(lambda: sum(len(injector.accepted) for injector in injectors) > 100, "a load")
+        end()
+        return injectors
+
+    def acknowledged_by(self, injectors):
+        for injector in injectors:
+            injector.join(PATIENCE_S)
+            self.assertFalse(injector.is_alive())
+        return [self.bodies[recipients[0].partition("@")[0]]
+                for injector in injectors for _, recipients, _, _ in injector.accepted]
+
+    def test_stop_under_load(self):
+        sink = self.enterContext(Sink())
+        ringpost = self.ringpost(sink.port, delivery={"system_shutdown_timeout": "5s"})
+        injectors = self.inject_until_it_ends(ringpost, lambda: None)
+        ringpost.stop()
+        acknowledged = self.acknowledged_by(injectors)
+        ringpost.check_queue()
+        ringpost.start()
+        self.assert_arrive(sink, acknowledged)
+        recipients = [recipient for message in sink.messages for recipient in message.recipients]
+        self.assertEqual(len(recipients), len(set(recipients)))  # a clean stop duplicates nothing
+
+
+def start_patiently(ringpost):
+    """Not ready, but alive."""
+    def alive():
+        try:
+            return ringpost.get("/healthz")[0] == 200
+        except OSError:
+            return False
+
+    ringpost.ready = alive
+    ringpost.start()
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -12,6 +12,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include <cmocka.h>
@@ -145,17 +146,44 @@ static inline void folder_copy_below(const char *from, const char *to, const cha
     folder_copy(source, target);
 }
 
+/* In a child, because a file that the store removes under the copy ends it. */
+static inline bool folder_copied(const char *from, const char *to)
+{
+    int status;
+    pid_t child = fork();
+    if (child == 0) {
+        folder_copy_below(from, to, "queue");
+        folder_copy_below(from, to, "journal");
+        _exit(0);
+    }
+    return child > 0 && waitpid(child, &status, 0) == child && status == 0;
+}
+
+/* What a crash at this moment would leave, in a folder of its own; it must be legal. A copy that
+ * the store's own housekeeping has made incomplete is made again. */
+static inline void copy_as_crashed(const struct fixture *f, char folder[FOLDER_PATH])
+{
+    for (unsigned tries = 0; tries < 20; tries++) {
+        struct queue_check_result result;
+        folder_make(folder);
+        if (folder_copied(f->folder, folder) &&
+            queue_check(folder, fixture_print_finding, NULL, &result) == 0) {
+            assert_int_equal(result.illegal, 0);
+            return;
+        }
+        folder_remove(folder);
+    }
+    fail_msg("no copy of a store at work could be opened");
+}
+
 /* What is on disk now is what the next run finds; what the old run still does is not seen by it. */
 static inline void fixture_crash(struct fixture *f)
 {
     char folder[FOLDER_PATH];
-    folder_make(folder);
-    folder_copy_below(f->folder, folder, "queue");
-    folder_copy_below(f->folder, folder, "journal");
+    copy_as_crashed(f, folder);
     fixture_stop(f);
     folder_remove(f->folder);
     strcpy(f->folder, folder);
-    assert_legal(f->folder);
     fixture_start(f);
 }
 

@@ -260,9 +260,7 @@ static void model_step(struct fixture *f, struct model *model)
 static void assert_legal_now(const struct fixture *f)
 {
     char folder[FOLDER_PATH];
-    folder_make(folder);
-    folder_copy_below(f->folder, folder, "queue");
-    assert_legal(folder);
+    copy_as_crashed(f, folder);
     folder_remove(folder);
 }
 

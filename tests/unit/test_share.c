@@ -78,6 +78,36 @@ static void a_returned_row_comes_again(void **state)
     assert_store_empty(f);
 }
 
+/* Rows are given back in another order than they were taken in, among ones that are waiting. */
+static void the_oldest_comes_first_whatever_came_back(void **state)
+{
+    enum { MESSAGES = 7, TAKEN = 5 };
+    static const unsigned back[TAKEN] = {2, 0, 4, 1, 3};
+    struct fixture *f = *state;
+    struct row *taken[TAKEN];
+    uint64_t ids[TAKEN], before_ms = 0;
+    for (unsigned i = 0; i < MESSAGES; i++) {
+        accept_message(f, "a@sender.example", "b@one.example", "Hello\r\n");
+        pass_ms(f, 10);
+    }
+    for (unsigned i = 0; i < TAKEN; i++) {
+        taken[i] = pull_row_of(f);
+        ids[i] = taken[i]->envelope.id;
+    }
+    for (unsigned i = 0; i < TAKEN; i++)
+        share_return(f->share, taken[back[i]]);
+    for (unsigned i = 0; i < MESSAGES; i++) {
+        struct row *row = pull_row_of(f);
+        assert_true(row->due_ms > before_ms);
+        before_ms = row->due_ms;
+        if (i < TAKEN)
+            assert_int_equal(row->envelope.id, ids[i]);
+        settle_row(f, row, OUTCOME_DELIVERED);
+    }
+    turn_until_recorded(f);
+    assert_store_empty(f);
+}
+
 static void recipients_of_one_domain_share_a_row(void **state)
 {
     struct fixture *f = *state;
@@ -479,6 +509,7 @@ int main(void)
         with_share(a_deferred_one_moves_out_of_the_nursery),
         with_share(each_retry_waits_longer),
         with_share(a_returned_row_comes_again),
+        with_share(the_oldest_comes_first_whatever_came_back),
         with_share(recipients_of_one_domain_share_a_row),
         with_share(the_last_row_takes_the_body),
         with_share(part_of_a_row_stays),

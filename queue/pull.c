@@ -222,6 +222,26 @@ enum pull_result share_pull(struct share *share, struct queue *public_queue, str
     return result;
 }
 
+unsigned share_due_rows(const struct queue *public_queue, unsigned enough)
+{
+    const struct window *window = ((const struct stored_queue *)public_queue)->window;
+    uint64_t now_ms = public_queue->share->loop->wall_ms;
+    unsigned count = 0;
+    if (!window)
+        return 0;
+    list_for_each(&window->fresh, link, following) {
+        if (count == enough || container_of(link, struct held, link)->row.due_ms > now_ms)
+            break;
+        count++;
+    }
+    const struct due_node *node = due_tree_first(&window->tree);
+    while (node && count < enough && node->at.due_ms <= now_ms) {
+        count++;
+        node = due_tree_after(&window->tree, node->at);
+    }
+    return count;
+}
+
 void share_return(struct share *share, struct row *row)
 {
     struct held *held = held_of(row);

@@ -124,6 +124,9 @@ enum pull_result {
 };
 enum pull_result share_pull(struct share *share, struct queue *queue, struct row **ret_row);
 
+/* How many rows in memory are due, at most `enough`; changes nothing. */
+unsigned share_due_rows(const struct queue *queue, unsigned enough);
+
 /* Ends the loan: the row and its body are the share's again (and `row` is not to be looked at any
  * more). An attempt whose recipients are all OUTCOME_UNTRIED and that does not count is a return.
  */

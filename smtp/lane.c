@@ -145,23 +145,33 @@ struct row *lane_take_row(struct lane *lane)
     return row;
 }
 
+/* Rows that are due in the queues that want the lane, at most `enough`. */
+static unsigned due_rows(const struct lane *lane, unsigned enough)
+{
+    unsigned count = 0, queues = 0;
+    list_for_each(&lane->flows, link, following_flow) {
+        const struct flow *flow = container_of(link, struct flow, turn);
+        list_for_each(&flow->queues, each, following_queue) {
+            const struct queue *queue = container_of(each, struct queue, want);
+            count += share_due_rows(queue, enough - count);
+            if (count == enough || ++queues == LANE_COUNTED_QUEUES)
+                return count;
+        }
+    }
+    return count;
+}
+
 /* Whether more rows are due than connections are on their way. A queue in `flows` proves nothing:
- * its last row may have been taken. So rows are taken, and given back. */
+ * its last row may have been taken. One row is taken, which forgets such queues, and given back at
+ * once; more of them would empty a queue, and giving them back announce it again, for ever. */
 static bool work_for_another(struct lane *lane)
 {
-    struct row *taken = NULL, *row;
     struct flow *flow;
-    unsigned count = 0;
-    while (count <= lane->connecting && (row = next_row(lane, &flow))) {
-        row->lane_data = taken;
-        taken = row;
-        count++;
-    }
-    while ((row = taken)) {
-        taken = row->lane_data;
-        share_return(lane->egress->share, row);
-    }
-    return count > lane->connecting;
+    struct row *row = next_row(lane, &flow);
+    if (!row)
+        return false;
+    share_return(lane->egress->share, row);
+    return lane->connecting == 0 || due_rows(lane, lane->connecting + 1) > lane->connecting;
 }
 
 bool lane_want(struct lane *lane, struct queue *queue)

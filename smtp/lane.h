@@ -22,6 +22,7 @@ enum {
     LANE_QUANTUM = 16,           /* recipients a flow may send before the next flow's turn */
     LANE_SLOT_RETRY_MS = 20,     /* another worker holds the slots: ask again */
     LANE_HOLD_MS = 30 * 1000,    /* all hosts failed: leave them alone, at most one retry interval */
+    LANE_COUNTED_QUEUES = 100,   /* looked at before another connection: more open it a moment later */
     LANE_IDLE_MS = 60 * 1000,    /* a lane that nobody uses is forgotten */
 };
 

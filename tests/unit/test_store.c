@@ -3,6 +3,7 @@
 #include "queue/store.h"
 #include "tests/unit/folder.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -314,9 +315,24 @@ static void usage_counts_the_log(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
+/* What RocksDB finds under the name of its checksum is ours (store_shim.cc), and does the same: the
+ * check value is that of RFC 3720's polynomial. */
+static void test_checksum_is_by_instruction(void **state)
+{
+    void *found = dlsym(RTLD_DEFAULT, "_ZN7rocksdb6crc32c6ExtendEjPKcm");
+    Dl_info info;
+    assert_non_null(found);
+    assert_true(dladdr(found, &info) != 0);
+    assert_null(strstr(info.dli_fname, "librocksdb"));
+    uint32_t (*extend)(uint32_t crc, const char *data, size_t len);
+    memcpy(&extend, &found, sizeof extend);
+    assert_int_equal(extend(extend(0, "12345", 5), "6789", 4), 0xe3069283);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_checksum_is_by_instruction),
         TEST(families_are_apart_and_survive),
         TEST(a_batch_is_applied_in_order_and_as_a_whole),
         TEST(a_value_is_the_sum_of_its_parts),

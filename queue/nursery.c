@@ -47,7 +47,9 @@ static void demote(struct held *held)
     struct settlement *settlement = settlement_new(held, false);
     if (!settlement)
         return; /* no memory: the next tick tries again */
-    if (settlement_fill(settlement, &held->row.envelope, &held->row.state, held->row.due_ms))
+    uint64_t now_ms = held->row.queue->share->loop->wall_ms;
+    uint64_t due_ms = held->row.due_ms < now_ms ? held->row.due_ms : now_ms; /* it was set back */
+    if (settlement_fill(settlement, &held->row.envelope, &held->row.state, due_ms))
         settlement_begin(settlement);
     else
         settlement_abort(settlement);

@@ -25,11 +25,11 @@ void pull_wake(struct share *share)
         loop_nudge(share->loop, &share->wake_turn);
 }
 
-static struct held *due_fresh(const struct window *window, uint64_t now_ms)
+/* Always due: it arrived, even if the clock was set back since then. */
+static struct held *due_fresh(const struct window *window)
 {
     struct list_link *link = list_first(&window->fresh);
-    struct held *held = link ? container_of(link, struct held, link) : NULL;
-    return held && held->row.due_ms <= now_ms ? held : NULL;
+    return link ? container_of(link, struct held, link) : NULL;
 }
 
 static struct held *due_stored(const struct window *window, uint64_t now_ms)
@@ -111,7 +111,7 @@ static struct held *choose(struct stored_queue *queue, bool with_body, bool *ret
     struct window *window = queue->window;
     uint64_t now_ms = share->loop->wall_ms;
     bool more_on_disk = queue->loaded_to.due_ms <= now_ms;
-    struct held *fresh = due_fresh(window, now_ms);
+    struct held *fresh = due_fresh(window);
     struct held *stored_row = due_stored(window, now_ms);
     bool wanted = more_on_disk && (!stored_row || window->tree.count < window_load_rows(share) / 4);
     bool in_turn = stored_row || list_empty(&share->starved) || window->load;

@@ -122,9 +122,8 @@ static uint64_t next_due_ms(const struct stored_queue *queue)
     uint64_t next_ms = loading ? UINT64_MAX : queue->loaded_to.due_ms;
     if (!window)
         return next_ms;
-    struct list_link *fresh = list_first(&window->fresh);
-    if (fresh)
-        next_ms = earlier(next_ms, container_of(fresh, struct held, link)->row.due_ms);
+    if (!list_empty(&window->fresh))
+        return 0;
     const struct due_node *first = due_tree_first(&window->tree);
     return first ? earlier(next_ms, first->at.due_ms) : next_ms;
 }

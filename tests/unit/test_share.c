@@ -347,6 +347,23 @@ static void ids_rise_over_restarts_and_clocks(void **state)
     assert_int_equal(usage_of(f).rows, 4);
 }
 
+/* Three days from now by the clock that was set back; some in the nursery, some behind it. */
+static void what_arrived_is_due_by_any_clock(void **state)
+{
+    struct fixture *f = *state;
+    accept_message(f, "a@sender.example", "b@one.example", "Hello\r\n");
+    wall_stepped_ms -= UINT64_C(3) * 24 * 3600 * 1000;
+    pass_ms(f, 31000);
+    turn_until(f, count_records(f, FAMILY_ROW) == 1);
+    wall_stepped_ms += UINT64_C(3) * 24 * 3600 * 1000;
+    accept_message(f, "a@sender.example", "b@one.example", "Hello\r\n");
+    wall_stepped_ms -= UINT64_C(3) * 24 * 3600 * 1000;
+    for (unsigned i = 0; i < 2; i++)
+        settle_row(f, pull_row_of(f), OUTCOME_DELIVERED);
+    turn_until_recorded(f);
+    assert_store_empty(f);
+}
+
 /* ---- withdrawing ---- */
 
 static void a_withdrawn_one_is_gone(void **state)
@@ -521,6 +538,7 @@ int main(void)
         with_share(fresh_ones_over_the_bound_become_rows),
         with_share(the_journal_settles_what_the_crash_left),
         with_share(ids_rise_over_restarts_and_clocks),
+        with_share(what_arrived_is_due_by_any_clock),
         with_share(a_withdrawn_one_is_gone),
         with_share(withdrawing_may_come_too_late),
         with_share(abandoning_leaves_nothing),

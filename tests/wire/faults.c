@@ -1,7 +1,9 @@
 /* faults: what goes wrong below a program, on demand. Loaded by LD_PRELOAD into ringpostd.
  *
  * RINGPOST_FAULTS names a file that the test has mapped too: what it writes there holds from the
- * next call on. Only the wall clock is moved, and only logs (*.log) fail to sync. */
+ * next call on. Only the wall clock is moved, only logs (*.log) sync badly, and a full disk is full
+ * for the queue's files alone. */
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -10,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -18,11 +21,15 @@ struct faults {
     _Atomic int64_t wall_offset_s;
     _Atomic int64_t syncs_left; /* negative: all succeed */
     _Atomic int64_t syncs_failed;
+    _Atomic int64_t sync_takes_ms;
+    _Atomic int64_t disk_is_full;
 };
 
 int clock_gettime(clockid_t clock, struct timespec *ret_now);
 int fdatasync(int fd);
 int fsync(int fd);
+ssize_t write(int fd, const void *data, size_t len);
+int statvfs(const char *path, struct statvfs *ret_disk);
 
 static struct faults none = {.syncs_left = -1}, *faults = &none;
 
@@ -46,12 +53,21 @@ int clock_gettime(clockid_t clock, struct timespec *ret_now)
     return result;
 }
 
+/* Its path, "" if it has none. */
+static void path_of(int fd, char path[4096])
+{
+    char link[64];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t len = readlink(link, path, 4095);
+    path[len > 0 ? len : 0] = '\0';
+}
+
 static int is_log(int fd)
 {
-    char link[64], path[4096];
-    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    ssize_t len = readlink(link, path, sizeof path - 1);
-    return len > 4 && memcmp(path + len - 4, ".log", 4) == 0;
+    char path[4096];
+    path_of(fd, path);
+    size_t len = strlen(path);
+    return len > 4 && strcmp(path + len - 4, ".log") == 0;
 }
 
 static int fails(int fd)
@@ -67,12 +83,45 @@ static int fails(int fd)
     return 1;
 }
 
+static void wait_for_disk(int fd)
+{
+    int64_t ms = faults->sync_takes_ms;
+    if (ms > 0 && is_log(fd))
+        usleep((useconds_t)(ms * 1000));
+}
+
 int fdatasync(int fd)
 {
+    wait_for_disk(fd);
     return fails(fd) ? -1 : (int)syscall(SYS_fdatasync, fd);
 }
 
 int fsync(int fd)
 {
+    wait_for_disk(fd);
     return fails(fd) ? -1 : (int)syscall(SYS_fsync, fd);
+}
+
+ssize_t write(int fd, const void *data, size_t len)
+{
+    char path[4096];
+    if (faults->disk_is_full) {
+        path_of(fd, path);
+        if (strstr(path, "/queue/")) {
+            errno = ENOSPC;
+            return -1;
+        }
+    }
+    return syscall(SYS_write, fd, data, len);
+}
+
+int statvfs(const char *path, struct statvfs *ret_disk)
+{
+    static int (*real)(const char *, struct statvfs *);
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "statvfs");
+    int result = real(path, ret_disk);
+    if (result == 0 && faults->disk_is_full)
+        ret_disk->f_bavail = 0;
+    return result;
 }

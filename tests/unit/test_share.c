@@ -78,6 +78,25 @@ static void a_returned_row_comes_again(void **state)
     assert_store_empty(f);
 }
 
+static void due_rows_are_counted_where_they_wait(void **state)
+{
+    struct fixture *f = *state;
+    for (unsigned i = 0; i < 3; i++)
+        accept_message(f, "a@sender.example", "b@one.example", "Hello\r\n");
+    struct row *first = pull_row_of(f);
+    struct queue *queue = first->queue;
+    assert_int_equal(share_due_rows(queue, 10), 2); /* lent: not waiting */
+    assert_int_equal(share_due_rows(queue, 1), 1);
+    assert_int_equal(share_due_rows(queue, 0), 0);
+    share_return(f->share, first);
+    assert_int_equal(share_due_rows(queue, 10), 3);
+    settle_row(f, pull_row_of(f), OUTCOME_DEFERRED); /* in memory, due in five minutes */
+    turn_until_recorded(f);
+    assert_int_equal(share_due_rows(queue, 10), 2);
+    pass_ms(f, fixture_intervals_ms[0] * 2); /* the others leave the nursery meanwhile */
+    turn_until(f, share_due_rows(queue, 10) == 3);
+}
+
 /* Rows are given back in another order than they were taken in, among ones that are waiting. */
 static void the_oldest_comes_first_whatever_came_back(void **state)
 {
@@ -526,6 +545,7 @@ int main(void)
         with_share(a_deferred_one_moves_out_of_the_nursery),
         with_share(each_retry_waits_longer),
         with_share(a_returned_row_comes_again),
+        with_share(due_rows_are_counted_where_they_wait),
         with_share(the_oldest_comes_first_whatever_came_back),
         with_share(recipients_of_one_domain_share_a_row),
         with_share(the_last_row_takes_the_body),

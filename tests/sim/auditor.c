@@ -1,21 +1,27 @@
 #include "tests/sim/auditor.h"
 
-#include <stdio.h>
+#include "core/clock.h"
 
-enum { CRASH_EXCUSE_S = 120 };
+#include <stdio.h>
+#include <string.h>
+
+/* From a reply that has arrived to its line in the journal on disk: the journal's own 50 ms, its
+ * write and sync, the turns between, and a peer that is slow to be read. */
+enum { RECORD_MS = 2000 };
 
 struct copy {
     unsigned received, reported, excuses;
-    uint64_t received_ns;
+    uint64_t heard_ns; /* 0: not yet */
 };
 
 static struct message {
     unsigned recipients;
     bool promised;
+    char id[32];
     struct copy copies[AUDIT_RECIPIENTS];
 } messages[AUDIT_MESSAGES];
 static unsigned message_count;
-static bool phantom;
+static bool phantom; /* something came that cannot be */
 
 unsigned audit_new(unsigned recipients)
 {
@@ -47,7 +53,32 @@ void audit_received(unsigned message, unsigned recipient)
     if (!copy)
         return;
     copy->received++;
-    copy->received_ns = world.now_ns;
+    copy->heard_ns = 0;
+}
+
+void audit_heard(unsigned message, unsigned recipient)
+{
+    struct copy *copy = copy_of(message, recipient);
+    if (copy)
+        copy->heard_ns = world.now_ns;
+}
+
+void audit_expired(unsigned message, unsigned recipient)
+{
+    if (world.expiry)
+        return;
+    fprintf(stderr, "EXPIRED before its time: message %u for r%u\n", message, recipient);
+    phantom = true;
+}
+
+void audit_id(unsigned message, const char *id)
+{
+    for (unsigned m = 0; m < message_count; m++)
+        if (strcmp(messages[m].id, id) == 0) {
+            fprintf(stderr, "ID TWICE: messages %u and %u: %s\n", m, message, id);
+            phantom = true;
+        }
+    snprintf(messages[message].id, sizeof messages[message].id, "%s", id);
 }
 
 void audit_reported(unsigned message, unsigned recipient)
@@ -71,7 +102,7 @@ void audit_crash(void)
     for (unsigned m = 0; m < message_count; m++)
         for (unsigned r = 0; r < messages[m].recipients; r++) {
             struct copy *copy = &messages[m].copies[r];
-            if (copy->received && world.now_ns - copy->received_ns < CRASH_EXCUSE_S * UINT64_C(1000000000))
+            if (copy->heard_ns && world.now_ns - copy->heard_ns < RECORD_MS * NS_PER_MS)
                 copy->excuses++;
         }
 }

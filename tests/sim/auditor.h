@@ -14,8 +14,12 @@ unsigned audit_new(unsigned recipients);  /* the next message's number */
 void audit_promised(unsigned message);
 void audit_received(unsigned message, unsigned recipient);
 void audit_reported(unsigned message, unsigned recipient);
+void audit_expired(unsigned message, unsigned recipient); /* the report said so */
+void audit_id(unsigned message, const char *id);          /* "queued as <id>": never twice */
+/* The daemon has heard of it; a moment later its journal must know. */
+void audit_heard(unsigned message, unsigned recipient);
 void audit_excuse(unsigned message, unsigned recipient, const char *why);
-void audit_crash(void); /* what was received in the last minute may not be recorded */
+void audit_crash(void); /* what was heard in the last moment may not be recorded */
 
 /* Everything promised has been received or reported. */
 bool audit_complete(void);

@@ -18,6 +18,7 @@ struct end {
     void *owner;
     bool daemon; /* the daemon's side: dies with its life */
     bool dead, finished;
+    size_t trickle; /* so many bytes more go one by one */
     uint64_t arrives_ns; /* of the last piece sent: order is kept */
     size_t on_the_way;
     struct end *all;
@@ -107,6 +108,7 @@ static struct end *new_end(const struct end_events *events, void *owner, bool da
     end->events = events;
     end->owner = owner;
     end->daemon = daemon;
+    end->trickle = world_chance(30) ? world_draw(4000) : 0;
     end->all = ends;
     ends = end;
     return end;
@@ -218,7 +220,8 @@ void net_send(struct end *end, const char *data, size_t len)
     if (end->dead || end->finished || !end->other)
         return;
     while (len > 0) {
-        size_t size = piece_size(len);
+        size_t size = end->trickle ? 1 : piece_size(len);
+        end->trickle -= end->trickle > 0;
         struct piece *piece = malloc(sizeof *piece + size);
         check(piece);
         piece->to = end->other;

@@ -1,5 +1,6 @@
 /* Recipients are "rN-mM-KIND@domain": N the recipient's index, M the message's number, KIND what the
- * server does with it: "ok", "bad" (always 550), "slow" (4yz a few times first). The header
+ * server does with it: "ok", "bad" (always 550), "slow" (4yz a few times first), "never" (4yz until it
+ * expires). The header
  * "X-Message: M" tells a report of failure which message it is about; its Final-Recipient lines tell
  * the recipients. */
 #include "tests/sim/peers.h"
@@ -65,6 +66,8 @@ static const char *pick_domain(void)
 
 static const char *pick_kind(void)
 {
+    if (world.expiry && world_chance(50))
+        return "never";
     return world_chance(100) ? "bad" : world_chance(200) ? "slow" : "ok";
 }
 
@@ -120,6 +123,16 @@ static void next_message(struct injector *injector)
     send_envelope(injector);
 }
 
+static void note_promise(const struct injector *injector, const char *line)
+{
+    char id[32];
+    const char *queued = strstr(line, "queued as ");
+    check(queued && sscanf(queued, "queued as %31s", id) == 1);
+    audit_id(injector->message, id);
+    if (injector->refused == 0)
+        audit_promised(injector->message);
+}
+
 static void take_reply(struct injector *injector, const char *line)
 {
     if (line[3] == '-')
@@ -149,8 +162,8 @@ static void take_reply(struct injector *injector, const char *line)
             reconnect(injector);
         return;
     case END:
-        if (line[0] == '2' && injector->refused == 0)
-            audit_promised(injector->message);
+        if (line[0] == '2')
+            note_promise(injector, line);
         next_message(injector);
     }
 }
@@ -203,6 +216,10 @@ struct server {
     struct server *next;
     bool chunking, pipelining;
     enum { COMMANDS, DATA, CHUNK } mode;
+    uint64_t number;
+    bool thinks; /* about a final dot; what comes meanwhile waits */
+    char *waiting;
+    size_t waiting_len;
     char line[2048];
     size_t line_len;
     char *data;
@@ -225,6 +242,7 @@ struct server {
 };
 
 static struct server *live_servers;
+static uint64_t servers_made;
 
 static void answer(struct server *server, const char *text)
 {
@@ -232,9 +250,11 @@ static void answer(struct server *server, const char *text)
     net_send(server->end, text, strlen(text));
 }
 
-static void forget_answered(struct server *server)
+static void was_heard(struct answered *answered)
 {
-    server->answered[0].count = server->answered[1].count = 0;
+    for (unsigned i = 0; i < answered->count; i++)
+        audit_heard(answered->copies[i].message, answered->copies[i].recipient);
+    answered->count = 0;
 }
 
 static void excuse_unheard(struct server *server, const char *why)
@@ -243,7 +263,7 @@ static void excuse_unheard(struct server *server, const char *why)
         for (unsigned i = 0; i < server->answered[a].count; i++)
             audit_excuse(server->answered[a].copies[i].message,
                          server->answered[a].copies[i].recipient, why);
-    forget_answered(server);
+    server->answered[0].count = server->answered[1].count = 0;
 }
 
 static void leave(struct server *server, const char *why)
@@ -255,6 +275,7 @@ static void leave(struct server *server, const char *why)
             *at = server->next;
             break;
         }
+    free(server->waiting);
     free(server->data);
     free(server);
 }
@@ -295,8 +316,12 @@ static void read_report(struct server *server)
         at += sizeof field - 1;
         const char *end = strstr(at, "\r\n\r\n"), *failed = strstr(at, "\r\nAction: failed\r\n");
         bool names_copy = sscanf(at, "r%u-m%u-", &recipient, &message) == 2;
-        if (names_copy && failed && (!end || failed < end))
-            audit_reported(message, recipient);
+        if (!names_copy || !failed || (end && failed > end))
+            continue;
+        audit_reported(message, recipient);
+        const char *expired = strstr(at, "\r\nStatus: 4.4.7\r\n");
+        if (expired && (!end || expired < end))
+            audit_expired(message, recipient);
     }
 }
 
@@ -308,6 +333,40 @@ static void forget_transaction(struct server *server)
     server->mode = COMMANDS;
 }
 
+static void server_received(void *owner, struct end *end, const char *data, size_t len);
+
+/* By number: the server may be gone. */
+static void on_thought(void *context, uint64_t number)
+{
+    struct server *server = live_servers;
+    while (server && server->number != number)
+        server = server->next;
+    if (!server)
+        return;
+    server->thinks = false;
+    answer(server, "250 2.0.0 taken\r\n");
+    char *waiting = server->waiting;
+    size_t len = server->waiting_len;
+    server->waiting = NULL;
+    server->waiting_len = 0;
+    server_received(server, server->end, waiting, len);
+    free(waiting);
+}
+
+static void think(struct server *server, uint64_t delay_ns)
+{
+    server->thinks = true;
+    world_later(delay_ns, false, on_thought, NULL, server->number);
+}
+
+static void wait_with(struct server *server, const char *data, size_t len)
+{
+    server->waiting = realloc(server->waiting, server->waiting_len + len);
+    check(server->waiting);
+    memcpy(server->waiting + server->waiting_len, data, len);
+    server->waiting_len += len;
+}
+
 static void end_of_message(struct server *server)
 {
     if (world_fault(20)) {
@@ -316,6 +375,7 @@ static void end_of_message(struct server *server)
         return;
     }
     server->data[server->data_len] = 0;
+    was_heard(&server->answered[0]);
     server->answered[0] = server->answered[1];
     server->answered[1].count = 0;
     struct answered *answered = &server->answered[1];
@@ -328,8 +388,11 @@ static void end_of_message(struct server *server)
         answered->copies[answered->count].message = server->recipients[i].message;
         answered->copies[answered->count++].recipient = server->recipients[i].recipient;
     }
-    answer(server, "250 2.0.0 taken\r\n");
     forget_transaction(server);
+    if (world_fault(20))
+        think(server, world_draw(15 * 60 * NS_PER_S));
+    else
+        answer(server, "250 2.0.0 taken\r\n");
 }
 
 static void run_command(struct server *server, const char *line)
@@ -352,7 +415,8 @@ static void run_command(struct server *server, const char *line)
             answer(server, "503 5.5.1 MAIL first\r\n");
         } else if (strstr(line, "-bad@")) {
             answer(server, "550 5.1.1 no such user\r\n");
-        } else if ((strstr(line, "-slow@") && world_fault(600)) || world_fault(10)) {
+        } else if ((strstr(line, "-slow@") && world_fault(600)) || strstr(line, "-never@") ||
+                   world_fault(10)) {
             answer(server, "450 4.2.1 greylisted\r\n");
         } else {
             note_recipient(server, line);
@@ -375,7 +439,8 @@ static void run_command(struct server *server, const char *line)
         answer(server, "250 2.0.0 ok\r\n");
     } else if (strncmp(line, "QUIT", 4) == 0) {
         answer(server, "221 2.0.0 bye\r\n");
-        forget_answered(server);
+        was_heard(&server->answered[0]);
+        was_heard(&server->answered[1]);
         net_finish(server->end);
     } else {
         answer(server, "500 5.5.2 what?\r\n");
@@ -447,9 +512,14 @@ static bool take_byte(struct server *server, char byte)
 static void server_received(void *owner, struct end *end, const char *data, size_t len)
 {
     struct server *server = owner;
-    for (size_t i = 0; i < len; i++)
+    for (size_t i = 0; i < len; i++) {
+        if (server->thinks) {
+            wait_with(server, data + i, len - i);
+            return;
+        }
         if (!take_byte(server, data[i]))
             return;
+    }
 }
 
 static void server_finished(void *owner, struct end *end)
@@ -478,6 +548,7 @@ static void *arrived(void *context, struct end *end, const struct end_events **r
     struct server *server = calloc(1, sizeof *server);
     check(server);
     server->end = end;
+    server->number = ++servers_made;
     server->pipelining = world_chance(700);
     server->chunking = world_chance(500);
     server->data = malloc(SERVER_DATA);

@@ -13,7 +13,8 @@
  *     names.c    dns/resolver.h: answers by script
  *
  * On top: peers.c (injectors and receiving servers that misbehave by script) and auditor.c (who was
- * promised what, who got what; nothing of the daemon's code). run.c is the scenario and main. */
+ * promised what, who got what; nothing of the daemon's code). run.c is the scenario, main.c runs many
+ * seeds. */
 #pragma once
 
 #include "core/address.h"
@@ -34,6 +35,7 @@ struct world {
     uint64_t happened;
     unsigned life;          /* raised by a crash: what belonged to an earlier life does not happen */
     bool calm;              /* no more faults: the queue must drain */
+    bool expiry;         /* mail that nobody takes expires after minutes */
     bool trace;
 };
 extern struct world world;
@@ -97,4 +99,9 @@ void ring_crash(void);  /* files lose a random part of what was not synced */
 void store_crash(void); /* the same for batches */
 bool store_empty_of_mail(void); /* no fresh, row, body, ref */
 uint64_t store_commits(void);
+void store_set_full(bool full); /* commits and revivals give -ENOSPC */
 void threads_crash(void);
+
+/* ---- run.c: the scenario. False: something is wrong, and it was said what. ---- */
+
+bool run_seed(uint64_t seed, const char *folder, bool trace);

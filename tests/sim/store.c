@@ -38,7 +38,7 @@ struct written { /* a batch that is not synced */
 };
 
 struct store {
-    bool open;
+    bool open, read_only;
 };
 
 /* The disk: outlives the daemon's lives. */
@@ -46,10 +46,10 @@ static struct {
     struct table synced[FAMILIES], current[FAMILIES];
     struct written *first, **last;
     uint64_t commits;
-    bool created;
+    bool created, full;
 } disk;
 
-static struct store the_store;
+static struct store the_store, the_reader;
 
 /* ---- tables ---- */
 
@@ -167,6 +167,12 @@ const char *store_family_name(enum store_family family)
 int store_open(const struct store_options *options, struct store **ret_store,
                struct store_report *ret_report)
 {
+    if (options->mode == STORE_READ_ONLY) { /* of the checks; the real one waits for the lock */
+        *ret_report = (struct store_report){0};
+        the_reader = (struct store){.open = true, .read_only = true};
+        *ret_store = &the_reader;
+        return 0;
+    }
     check(!the_store.open);
     *ret_report = (struct store_report){.created = !disk.created};
     if (!disk.created)
@@ -305,7 +311,9 @@ static void refuse_overwriting(const struct change *change)
 
 int store_commit(struct store *store, struct store_batch *batch, bool sync)
 {
-    check(store->open);
+    check(store->open && !store->read_only);
+    if (disk.full)
+        return -ENOSPC;
     for (struct change *change = batch->first; change; change = change->next) {
         refuse_overwriting(change);
         struct change *next = change->next;
@@ -332,7 +340,12 @@ const char *store_error(const struct store *store)
 
 int store_revive(struct store *store)
 {
-    return 0;
+    return disk.full ? -ENOSPC : 0;
+}
+
+void store_set_full(bool full)
+{
+    disk.full = full;
 }
 
 /* ---- reading ---- */

@@ -6,6 +6,8 @@
 #include "queue/committer_thread.h"
 #include "queue/loader_thread.h"
 
+enum { PROBE_MS = 5000 };
+
 struct committer_thread {
     struct committer *committer;
     struct commit *first, **last; /* submitted, not seen by the committer yet */
@@ -43,11 +45,23 @@ static void post_all(struct commit *commit)
     }
 }
 
+static void on_probe(void *context, uint64_t argument)
+{
+    committer_probe(the_committer.committer);
+    if (the_committer.committer->full)
+        world_later(PROBE_MS * NS_PER_MS, true, on_probe, NULL, 0);
+    else
+        plan(0);
+}
+
 static void on_step(void *context, uint64_t argument)
 {
     the_committer.planned = false;
     take_submitted();
+    bool was_full = the_committer.committer->full;
     post_all(committer_step(the_committer.committer, world.now_ns, false));
+    if (the_committer.committer->full && !was_full)
+        world_later(PROBE_MS * NS_PER_MS, true, on_probe, NULL, 0);
     uint64_t due_ns = committer_due_ns(the_committer.committer, world.now_ns);
     if (due_ns != UINT64_MAX)
         plan(due_ns > world.now_ns ? due_ns - world.now_ns : 0);
@@ -76,6 +90,7 @@ void commit_submit(struct committer_thread *thread, struct commit *commit)
     check(commit->op.state == OP_IDLE);
     commit->op.state = OP_BUSY;
     commit->next = NULL;
+    commit->submitted_ns = commit->home->now_ns;
     *thread->last = commit;
     thread->last = &commit->next;
     plan(0);

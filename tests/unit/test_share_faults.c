@@ -140,6 +140,31 @@ static void an_upload_meets_a_full_disk(void **state)
     free(text);
 }
 
+/* The queue's record names the due time before which no row lies on disk. A checkpoint that the full
+ * disk refuses must not make the share believe a lower one: the row that is put there later would not
+ * be found after a restart. */
+static void a_refused_checkpoint_lowers_nothing(void **state)
+{
+    struct fixture *f = *state;
+    accept_message(f, "", "b@one.example", "Hello\r\n");
+    struct row *lent = pull_row_of(f); /* not on disk as a row, but due before all others */
+    pass_ms(f, 100);
+    accept_message(f, "", "b@one.example b@two.example", "Hello\r\n");
+    disk(-ENOSPC);
+    pass_ms(f, 31000);
+    for (unsigned turns = 0; turns < 200; turns++)
+        turn(f);
+    disk(0);
+    share_return(f->share, lent);
+    pass_ms(f, 31000);
+    turn_until(f, count_records(f, FAMILY_ROW) == 3);
+    fixture_crash(f); /* it asserts that first_due is right */
+    for (unsigned i = 0; i < 3; i++)
+        settle_row(f, pull_row_of(f), OUTCOME_DELIVERED);
+    turn_until_recorded(f);
+    assert_store_empty(f);
+}
+
 /* ---- dead ---- */
 
 static void a_dead_disk_keeps_the_verdict_in_the_journal(void **state)
@@ -355,6 +380,7 @@ int main(void)
         with_share(verdicts_wait_for_room),
         with_share(a_withdrawal_waits_for_room),
         with_share(an_upload_meets_a_full_disk),
+        with_share(a_refused_checkpoint_lowers_nothing),
         with_share(a_dead_disk_keeps_the_verdict_in_the_journal),
         with_share(settling_without_memory),
         with_share(any_faults_at_any_time),

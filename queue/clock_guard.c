@@ -12,11 +12,17 @@ void clock_guard_init(struct clock_guard *guard, uint64_t recorded_ms, uint64_t 
         guard->fault = CLOCK_LONG_AFTER;
 }
 
+bool clock_agrees(uint64_t offset_ms, uint64_t wall_ms, uint64_t mono_ms)
+{
+    uint64_t expected_ms = mono_ms + offset_ms;
+    uint64_t apart_ms = wall_ms > expected_ms ? wall_ms - expected_ms : expected_ms - wall_ms;
+    return apart_ms <= CLOCK_GUARD_STEP_MS;
+}
+
 void clock_guard_look(struct clock_guard *guard, uint64_t wall_ms, uint64_t mono_ms)
 {
-    uint64_t expected_ms = guard->wall_ms + (mono_ms - guard->mono_ms);
-    uint64_t apart_ms = wall_ms > expected_ms ? wall_ms - expected_ms : expected_ms - wall_ms;
-    if (guard->fault == CLOCK_FINE && apart_ms > CLOCK_GUARD_STEP_MS)
+    if (guard->fault == CLOCK_FINE &&
+        !clock_agrees(clock_guard_offset_ms(guard), wall_ms, mono_ms))
         guard->fault = CLOCK_STEPPED;
 }
 

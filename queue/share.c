@@ -163,9 +163,14 @@ void share_load(struct share *share, struct load *load)
     load_submit(share->spool->loading, load);
 }
 
+/* The guard looks once a second; a step is seen here in the same turn. */
 bool share_may_expire(const struct share *share)
 {
-    return atomic_load_explicit(&share->spool->clock_fault, memory_order_relaxed) == CLOCK_FINE;
+    const struct spool *spool = share->spool;
+    const struct loop *loop = share->loop;
+    return atomic_load_explicit(&spool->clock_fault, memory_order_relaxed) == CLOCK_FINE &&
+           clock_agrees(atomic_load_explicit(&spool->clock_offset_ms, memory_order_relaxed),
+                        loop->wall_ms, loop->now_ns / NS_PER_MS);
 }
 
 uint8_t share_shard(const struct share *share, struct span domain)

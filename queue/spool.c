@@ -98,13 +98,19 @@ static int make_shares(struct spool *spool)
     return 0;
 }
 
+static void publish_clock(struct spool *spool)
+{
+    atomic_store(&spool->clock_offset_ms, clock_guard_offset_ms(&spool->clock));
+    atomic_store(&spool->clock_fault, (int)spool->clock.fault);
+}
+
 static void start_clock(struct spool *spool, struct spool_report *report)
 {
     uint64_t wall_ms = clock_wall_ms(), mono_ms = clock_mono_ns() / NS_PER_MS;
     clock_guard_init(&spool->clock, spool->recorded_wall_ms, wall_ms, mono_ms);
     if (spool->options.clock_confirmed)
         clock_guard_confirm(&spool->clock, wall_ms, mono_ms);
-    atomic_store(&spool->clock_fault, (int)spool->clock.fault);
+    publish_clock(spool);
     struct span fault = clock_fault_text(spool->clock.fault);
     if (fault.len == 0)
         return;
@@ -223,7 +229,7 @@ void spool_tick(struct spool *spool)
         clock_guard_confirm(&spool->clock, wall_ms, mono_ms);
     else
         clock_guard_look(&spool->clock, wall_ms, mono_ms);
-    atomic_store(&spool->clock_fault, (int)spool->clock.fault);
+    publish_clock(spool);
 }
 
 int spool_state(const struct spool *spool)

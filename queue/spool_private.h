@@ -40,6 +40,7 @@ struct spool {
     uint64_t ceiling_ms;         /* highest id ceiling of earlier runs */
     struct clock_guard clock;    /* the ticking thread's */
     _Atomic int clock_fault;     /* enum clock_fault */
+    _Atomic uint64_t clock_offset_ms; /* clock_guard_offset_ms */
     atomic_bool clock_confirmed; /* asked for, not yet seen by the tick */
     _Atomic int disk;            /* 0 or -ENOSPC: the reserve is touched */
     bool counters_approximate;

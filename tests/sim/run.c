@@ -232,6 +232,10 @@ static void on_disk_room(void *context, uint64_t full)
  * run. */
 static void on_clock_step(void *context, uint64_t argument)
 {
+    if (process.stopping) { /* see maybe_end_life */
+        world_later(NS_PER_S, false, on_clock_step, NULL, 0);
+        return;
+    }
     int64_t hour_ms = INT64_C(3600) * 1000;
     bool ahead = world_chance(500);
     int64_t step_ms = ahead ? 2 * hour_ms + (int64_t)world_draw(240 * (uint64_t)hour_ms)

@@ -230,7 +230,7 @@ unsigned share_due_rows(const struct queue *public_queue, unsigned enough)
     if (!window)
         return 0;
     list_for_each(&window->fresh, link, following) {
-        if (count == enough || container_of(link, struct held, link)->row.due_ms > now_ms)
+        if (count == enough)
             break;
         count++;
     }

@@ -282,8 +282,10 @@ int spool_close(struct spool *spool)
         return 0;
     loader_stop(spool->loading);
     int result = committer_stop(spool->committing);
-    if (result == 0 && all_drained(spool))
+    if (result == 0 && all_drained(spool)) {
         mark_clean(spool);
+        store_flush(spool->store);
+    }
     spool_free(spool);
     return result;
 }

@@ -425,6 +425,23 @@ struct store_scan *store_scan_free(struct store_scan *scan)
     return NULL;
 }
 
+/* ---- flush ---- */
+
+void store_flush(struct store *store)
+{
+    if (!reading(store))
+        return;
+    rocksdb_flushoptions_t *options = rocksdb_flushoptions_create();
+    rocksdb_flushoptions_set_wait(options, 1);
+    for (int i = 0; i < HANDLES; i++) {
+        char *error = NULL;
+        rocksdb_flush_cf(store->db, options, store->handles[i], &error);
+        rocksdb_free(error);
+    }
+    rocksdb_flushoptions_destroy(options);
+    pthread_rwlock_unlock(&store->swap);
+}
+
 /* ---- usage ---- */
 
 static uint64_t property_sum(struct store *store, const char *name)

@@ -64,6 +64,10 @@ MUST_USE int store_open(const struct store_options *options, struct store **ret_
                         struct store_report *ret_report);
 struct store *store_close(struct store *store);
 
+/* Writes what lies in memory into tables, so that the next start has no log to replay: for a close
+ * in good order, by its last user. Nothing depends on it: what fails stays in the logs. Blocks. */
+void store_flush(struct store *store);
+
 /* ---- writing ---- */
 
 struct store_batch;

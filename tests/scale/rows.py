@@ -191,8 +191,9 @@ class Drain:
             time.sleep(0.005)
 
     def conclude(self):
-        """Is the cost per window flat? The first tenth of each run also pays for the start."""
-        first, last = self.costs_us[1:3] or [0], self.costs_us[-2:] or [0]
+        """Is the cost per window flat? The first tenth also pays for the start, the last one waits for
+        stragglers."""
+        first, last = self.costs_us[1:3] or [0], self.costs_us[-3:-1] or [0]
         ratio = (sum(last) / len(last)) / max(sum(first) / len(first), 1e-9)
         show("cost of the last rows", f"{ratio:.2f}",
              "of the first ones'" + (": not flat" if ratio > 1.5 else ": flat"))

@@ -416,6 +416,10 @@ struct store_scan *store_scan_free(struct store_scan *scan)
     return NULL;
 }
 
+void store_flush(struct store *store)
+{
+}
+
 void store_usage(struct store *store, struct store_usage *ret_usage)
 {
     *ret_usage = (struct store_usage){0};

@@ -5,6 +5,7 @@
 #include <ifaddrs.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static bool is_wildcard(const struct address *address)
 {
@@ -59,4 +60,21 @@ int interfaces_behind(const struct address *address, struct address **ret_addres
     *ret_addresses = found;
     *ret_count = count;
     return 0;
+}
+
+int interfaces_free(const struct address *address)
+{
+    if (address->family == AF_UNIX)
+        return 0;
+    int fd = socket(address->family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    int on = 1, error = 0;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (address->family == AF_INET6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+    if (bind(fd, &address->any, address->len) < 0)
+        error = -errno;
+    close(fd);
+    return error;
 }

@@ -18,6 +18,7 @@ struct by_address {
 int admission_init(struct admission *admission, unsigned limit, unsigned limit_per_address)
 {
     *admission = (struct admission){.limit = limit, .limit_per_address = limit_per_address};
+    pthread_mutex_init(&admission->mutex, NULL);
     random_fill(&admission->seed, sizeof admission->seed);
     return map_init(&admission->by_address, EXPECTED_ADDRESSES);
 }
@@ -31,6 +32,7 @@ void admission_fini(struct admission *admission)
 {
     map_each(&admission->by_address, free_counter, NULL);
     map_fini(&admission->by_address);
+    pthread_mutex_destroy(&admission->mutex);
 }
 
 /* A subscriber has a whole IPv6 /64. False: not counted by address. */
@@ -73,7 +75,7 @@ static struct by_address *find_or_add(struct admission *admission, const uint8_t
     return counter;
 }
 
-enum listen_verdict admission_enter(struct admission *admission, const struct address *peer)
+static enum listen_verdict enter(struct admission *admission, const struct address *peer)
 {
     if (admission->limit && admission->connections >= admission->limit)
         return LISTEN_TOO_MANY;
@@ -90,7 +92,15 @@ enum listen_verdict admission_enter(struct admission *admission, const struct ad
     return LISTEN_WELCOME;
 }
 
-void admission_leave(struct admission *admission, const struct address *peer)
+enum listen_verdict admission_enter(struct admission *admission, const struct address *peer)
+{
+    pthread_mutex_lock(&admission->mutex);
+    enum listen_verdict verdict = enter(admission, peer);
+    pthread_mutex_unlock(&admission->mutex);
+    return verdict;
+}
+
+static void leave(struct admission *admission, const struct address *peer)
 {
     check(admission->connections > 0);
     admission->connections--;
@@ -103,6 +113,13 @@ void admission_leave(struct admission *admission, const struct address *peer)
         map_remove(&admission->by_address, &counter->node);
         free(counter);
     }
+}
+
+void admission_leave(struct admission *admission, const struct address *peer)
+{
+    pthread_mutex_lock(&admission->mutex);
+    leave(admission, peer);
+    pthread_mutex_unlock(&admission->mutex);
 }
 
 /* ---- listener ---- */

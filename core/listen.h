@@ -2,13 +2,13 @@
  *
  * Accepts by one multishot op to ordinary descriptors, asks for the peer's name, and hands each
  * connection to `on_connection` with a verdict: welcome, or which limit it broke, so that the
- * protocol can say so in its own words (421 4.7.0) before it closes. Limits are per worker: the
- * configured total divided by the workers, as SO_REUSEPORT spreads connections evenly. Out of
- * descriptors: accepting pauses for 100 ms and is counted, the listener never dies. */
+ * protocol can say so in its own words (421 4.7.0) before it closes. Out of descriptors: accepting pauses for 100 ms and is counted, the listener never dies. */
 #pragma once
 
 #include "core/loop.h"
 #include "core/map.h"
+
+#include <pthread.h>
 
 enum listen_verdict { LISTEN_WELCOME, LISTEN_TOO_MANY, LISTEN_TOO_MANY_FROM_ADDRESS };
 
@@ -16,9 +16,11 @@ struct listener;
 typedef void listen_on_connection(struct listener *listener, int fd, const struct address *peer,
                                   enum listen_verdict verdict);
 
-/* Counts by address, shared by all listeners of a worker. IPv6 counts by /64; peers of Unix sockets
- * count only in all. A limit of 0 is none. */
+/* Counts, in all and by address (IPv6 by /64; peers of Unix sockets only in all), shared by all
+ * listeners of all workers. A limit of 0 is none. The mutex is held for a map look-up, twice in a connection's life; counts per worker would let
+ * in too many here and refuse too early there, as the kernel spreads evenly only over many. */
 struct admission {
+    pthread_mutex_t mutex;
     struct map by_address;
     struct hash_seed seed;
     unsigned connections, limit, limit_per_address;

@@ -34,6 +34,7 @@
 enum {
     TICK_MS = 1000,
     SHUTDOWN_EXTRA_MS = 10 * 1000,
+    DESCRIPTORS_EXTRA = 512, /* beside inbound connections: some outbound ones, the store's files */
     DRAIN_POLL_MS = 20,
 };
 
@@ -41,6 +42,7 @@ struct daemon {
     struct config *config;
     struct spool *spool;
     struct lane_limits limits;
+    struct admission admission;
     struct hash_seed seed;
     struct address *own_addresses;
     size_t own_address_count;
@@ -141,6 +143,23 @@ static void serve_ready(void *context, struct http_reply *reply)
         sink_put(&reply->body, SPAN("not ready\n"));
 }
 
+static void say_why(const struct daemon *daemon, int error, const char *step,
+                    const struct config_listener *listener)
+{
+    char address[ADDRESS_TEXT];
+    struct sink sink;
+    sink_init(&sink, address, sizeof address);
+    if (listener)
+        address_put(&listener->address, &sink);
+    if (listener)
+        log_error("%s:%u: cannot listen on %.*s: %s", daemon->config->file.data, listener->line,
+                  SPAN_FORMAT(sink_span(&sink)), strerror(-error));
+    else if (strcmp(step, "io_uring") == 0)
+        log_error("%s", io_explain(error));
+    else
+        log_error("cannot start %s: %s", step, strerror(-error));
+}
+
 static int open_http(struct daemon *daemon)
 {
     daemon->http_routes[0] = (struct http_route){"/metrics", serve_metrics, daemon};
@@ -154,8 +173,7 @@ static int open_http(struct daemon *daemon)
             continue;
         error = http_server_listen(&daemon->http, &listener->address);
         if (error < 0)
-            log_error("%s:%u: cannot listen: %s", daemon->config->file.data, listener->line,
-                      strerror(-error));
+            say_why(daemon, error, "a listener", listener);
     }
     return error;
 }
@@ -170,6 +188,45 @@ static void raise_descriptor_limit(void)
         limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);
     }
+}
+
+static void warn_about_descriptors(const struct daemon *daemon)
+{
+    struct rlimit limit;
+    uint64_t wanted = daemon->config->limits.connections + DESCRIPTORS_EXTRA;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < wanted)
+        log_warning("only %llu descriptors are allowed (RLIMIT_NOFILE), [limits] connections = %llu "
+                    "wants %llu: beyond them clients wait unanswered",
+                    (unsigned long long)limit.rlim_cur,
+                    (unsigned long long)daemon->config->limits.connections,
+                    (unsigned long long)wanted);
+}
+
+/* postmaster is accepted from everybody (RFC 5321 4.5.1), so it should go somewhere. */
+static void warn_about_postmaster(const struct daemon *daemon)
+{
+    const struct config *config = daemon->config;
+    for (size_t i = 0; i < config->route_count; i++)
+        if (span_equals_any_case(config->routes[i].domain, config->hostname) ||
+            span_equals(config->routes[i].domain, SPAN("*")))
+            return;
+    log_notice("mail to postmaster@%.*s goes by DNS: [route.\"%.*s\"] hosts says where it is read",
+               SPAN_FORMAT(config->hostname), SPAN_FORMAT(config->hostname));
+}
+
+/* The workers' sockets share their ports, also with those of another ringpostd of the same user, and
+ * mail would be split between two queues without a word. */
+static bool ports_are_free(const struct daemon *daemon)
+{
+    const struct config *config = daemon->config;
+    for (size_t i = 0; i < config->listener_count; i++) {
+        int error = interfaces_free(&config->listeners[i].address);
+        if (error < 0) {
+            say_why(daemon, error, "a listener", &config->listeners[i]);
+            return false;
+        }
+    }
+    return true;
 }
 
 static unsigned worker_count_of(const struct config *config)
@@ -239,18 +296,6 @@ static bool collect_own_addresses(struct daemon *daemon)
     return error == 0;
 }
 
-static void say_why(const struct daemon *daemon, int error, const char *step,
-                    const struct config_listener *listener)
-{
-    if (listener)
-        log_error("%s:%u: cannot listen: %s", daemon->config->file.data, listener->line,
-                  strerror(-error));
-    else if (strcmp(step, "io_uring") == 0)
-        log_error("%s", io_explain(error));
-    else
-        log_error("cannot start %s: %s", step, strerror(-error));
-}
-
 static bool open_workers(struct daemon *daemon)
 {
     struct worker_settings settings = {
@@ -258,7 +303,7 @@ static bool open_workers(struct daemon *daemon)
         .spool = daemon->spool,
         .limits = &daemon->limits,
         .seed = daemon->seed,
-        .workers = daemon->worker_count,
+        .admission = &daemon->admission,
         .own_addresses = daemon->own_addresses,
         .own_address_count = daemon->own_address_count,
     };
@@ -358,8 +403,9 @@ static void on_signal(struct op *op)
     struct daemon *daemon = container_of(op, struct daemon, signal_ready);
     struct signalfd_siginfo signal;
     while (read(daemon->signal_fd, &signal, sizeof signal) == (ssize_t)sizeof signal) {
-        if (signal.ssi_signo == SIGHUP) {
-            log_notice("SIGHUP: the configuration is read at start only; restart to change it");
+        if (signal.ssi_signo != SIGTERM && signal.ssi_signo != SIGINT) {
+            log_notice("SIG%s: nothing to do: the configuration is read at start, no file is rotated",
+                       sigabbrev_np((int)signal.ssi_signo));
             continue;
         }
         log_notice("%s: shutting down", signal.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
@@ -434,6 +480,8 @@ static bool block_signals(struct daemon *daemon)
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGHUP);
+    sigaddset(&signals, SIGUSR1);
+    sigaddset(&signals, SIGUSR2);
     signal(SIGPIPE, SIG_IGN);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     daemon->signal_fd = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
@@ -464,6 +512,7 @@ static void free_daemon(struct daemon *daemon)
     free(daemon->threads);
     free(daemon->own_addresses);
     lane_limits_fini(&daemon->limits);
+    admission_fini(&daemon->admission);
     close(daemon->signal_fd);
     config_free(daemon->config);
 }
@@ -473,7 +522,12 @@ static bool start(struct daemon *daemon)
     raise_descriptor_limit();
     random_fill(&daemon->seed, sizeof daemon->seed);
     daemon->worker_count = worker_count_of(daemon->config);
+    warn_about_descriptors(daemon);
+    warn_about_postmaster(daemon);
     return block_signals(daemon) && lane_limits_init(&daemon->limits, daemon->seed) == 0 &&
+           admission_init(&daemon->admission, (unsigned)daemon->config->limits.connections,
+                          (unsigned)daemon->config->limits.connections_per_address) == 0 &&
+           ports_are_free(daemon) &&
            collect_own_addresses(daemon) && open_control(daemon) && open_queue(daemon) &&
            open_workers(daemon) && start_threads(daemon);
 }
@@ -489,8 +543,8 @@ static int run(const char *path)
         return 1;
     watch_signals(&daemon);
     loop_arm(&daemon.control, &daemon.tick, TICK_MS * NS_PER_MS);
-    log_notice("running: %u workers, queue in %s", daemon.worker_count,
-               daemon.config->data_dir.data);
+    log_notice("running: ringpostd %s, %u workers, %zu listeners, queue in %s", RINGPOST_VERSION,
+               daemon.worker_count, daemon.config->listener_count, daemon.config->data_dir.data);
     int error = loop_run(&daemon.control);
     bool fine = join_threads(&daemon) && error == 0 && daemon.queue_error == 0;
     if (spool_close(daemon.spool) < 0)

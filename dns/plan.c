@@ -218,8 +218,14 @@ static void set_site(struct plan_work *work, struct span site)
     memcpy(work->site, site.data, site.len);
 }
 
+/* Our own name without MX is us by name, whatever address it has: behind a translated address, no
+ * interface would tell. */
 static void use_implicit_mx(struct plan_work *work)
 {
+    if (span_equals_any_case(name_span(&work->domain), work->dns->options.hostname)) {
+        finish(work, PLAN_LOOP, false);
+        return;
+    }
     if (!candidates_new(work, 1)) {
         fail(work, -ENOMEM);
         return;

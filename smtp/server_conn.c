@@ -110,7 +110,7 @@ static void free_if_over(struct session *session)
     struct ingress *ingress = ingress_of(session);
     if (session->admitted) {
         server_fini(&session->server);
-        admission_leave(&ingress->admission, &session->conn.peer);
+        admission_leave(ingress->settings.admission, &session->conn.peer);
         metric_add(ingress->settings.metrics, METRIC_CONNECTIONS_IN, (uint64_t)-1);
     }
     close_replies(session);
@@ -421,7 +421,7 @@ static void on_connection(struct listener *listener, int fd, const struct addres
     if (!session) {
         io_close_now(ingress->loop->io, fd);
         if (verdict == LISTEN_WELCOME)
-            admission_leave(&ingress->admission, peer);
+            admission_leave(ingress->settings.admission, peer);
         return;
     }
     if (verdict == LISTEN_WELCOME)
@@ -458,7 +458,7 @@ static int open_listener(struct ingress *ingress, struct smtp_listener *listener
         .tenant_header = all->policy.tenant_header,
         .campaign_header = all->policy.campaign_header,
     };
-    return listener_init(&listener->listener, ingress->loop, &config->address, &ingress->admission,
+    return listener_init(&listener->listener, ingress->loop, &config->address, ingress->settings.admission,
                          on_connection, listener);
 }
 
@@ -482,12 +482,6 @@ static int open_listeners(struct ingress *ingress, const struct config_listener 
     return 0;
 }
 
-/* The configured total, shared out; never below one. */
-static unsigned part(uint64_t total, unsigned workers)
-{
-    return (unsigned)((total + workers - 1) / workers);
-}
-
 static void on_drain_deadline(struct op *op);
 
 int ingress_init(struct ingress *ingress, struct loop *loop, struct share *share,
@@ -499,12 +493,10 @@ int ingress_init(struct ingress *ingress, struct loop *loop, struct share *share
     list_init(&ingress->sessions);
     timer_init(&ingress->drain_deadline, on_drain_deadline);
     const struct server_limits limits = limits_of(settings->config);
-    unsigned connections = part(limits.connections, settings->workers);
+    unsigned connections = (unsigned)limits.connections;
     slots_init(&ingress->slots, server_slot_size(&limits), 2 * connections, 256);
     slots_init(&ingress->buffers, REPLY_BUFFER, connections + 64, 256);
-    int error = admission_init(&ingress->admission, connections,
-                               part(limits.connections_per_address, settings->workers));
-    return error < 0 ? error : open_listeners(ingress, ret_failed);
+    return open_listeners(ingress, ret_failed);
 }
 
 void ingress_start(struct ingress *ingress)
@@ -552,7 +544,6 @@ void ingress_fini(struct ingress *ingress)
 {
     check(list_empty(&ingress->sessions));
     free(ingress->listeners);
-    admission_fini(&ingress->admission);
     slots_fini(&ingress->slots);
     slots_fini(&ingress->buffers);
 }

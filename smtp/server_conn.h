@@ -1,6 +1,6 @@
 /* server_conn: SMTP sessions on a worker: a listener's connections, each a conn and a server dialogue.
  *
- * `struct ingress` is one worker's inbound side. It owns the admission counts, the listeners, the
+ * `struct ingress` is one worker's inbound side. It owns the listeners, the
  * pools and the sessions; a session owns its conn, its dialogue and the commit it waits for.
  *
  *     READING --WANT_STORE--> STORING --commit done--> READING
@@ -20,7 +20,7 @@
 
 struct ingress_settings {
     const struct config *config;
-    unsigned workers; /* the configured totals are divided by this */
+    struct admission *admission; /* of the process */
     struct hash_seed seed;
     struct metrics *metrics;
 };
@@ -31,7 +31,6 @@ struct ingress {
     struct loop *loop;
     struct share *share;
     struct ingress_settings settings;
-    struct admission admission;
     struct slots slots, buffers; /* for dialogues; for replies */
     struct smtp_listener *listeners;
     size_t listener_count;

@@ -132,7 +132,7 @@ static int init_sides(struct worker *worker, const struct worker_settings *setti
     };
     struct ingress_settings in = {
         .config = settings->config,
-        .workers = settings->workers,
+        .admission = settings->admission,
         .seed = settings->seed,
         .metrics = &worker->metrics,
     };

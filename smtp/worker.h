@@ -18,8 +18,8 @@ struct worker_settings {
     const struct config *config;
     struct spool *spool;
     struct lane_limits *limits;
+    struct admission *admission;
     struct hash_seed seed;
-    unsigned workers;
     const struct address *own_addresses; /* of all SMTP listeners */
     size_t own_address_count;
 };

@@ -21,6 +21,7 @@ struct process {
     struct config *config;
     struct spool *spool;
     struct lane_limits limits;
+    struct admission admission;
     struct worker workers[WORKERS_MAX];
     unsigned count;
     bool running, stopping;
@@ -65,6 +66,7 @@ static void start(void)
     struct hash_seed seed;
     random_fill(&seed, sizeof seed);
     check(lane_limits_init(&process.limits, seed) == 0);
+    check(admission_init(&process.admission, 1000, 500) == 0);
     process.count = (unsigned)process.config->workers;
     struct spool_options options = worker_spool_options(process.config, process.count, seed);
     status = spool_open(&options, &process.spool, &report);
@@ -75,7 +77,7 @@ static void start(void)
         .spool = process.spool,
         .limits = &process.limits,
         .seed = seed,
-        .workers = process.count,
+        .admission = &process.admission,
         .own_addresses = &process.config->listeners[0].address,
         .own_address_count = 1,
     };
@@ -145,6 +147,7 @@ static void finish_stop(void)
         worker_fini(&process.workers[i]);
     check(spool_close(process.spool) == 0);
     lane_limits_fini(&process.limits);
+    admission_fini(&process.admission);
     config_free(process.config);
     process.running = false;
     world.life++;

@@ -297,6 +297,7 @@ static void test_refusals(void **state)
         {"us-best.example", PLAN_LOOP, 554, 5, 4, 6},
         {"us-address.example", PLAN_LOOP, 554, 5, 4, 6},
         {"us-implicit.example", PLAN_LOOP, 554, 5, 4, 6},
+        {"us.example", PLAN_LOOP, 554, 5, 4, 6}, /* by name, whatever its address */
         {"us-dead.example", PLAN_NO_ADDRESS, 550, 5, 4, 4},
         {"us-shaky.example", PLAN_TEMPORARY, 451, 4, 4, 3},
         {"[192.0.2.99]", PLAN_LOOP, 554, 5, 4, 6},

@@ -162,6 +162,23 @@ class Running(unittest.TestCase):
         self.assertIn(f"{ringpost.data_dir} is in use by another process", result.stderr)
         self.assertEqual(ringpost.get("/readyz")[0], 200)
 
+    def test_two_on_the_same_ports(self):
+        """Their sockets could share the ports, and each would get a part of the mail."""
+        ringpost = start_ringpost(self)
+        path = os.path.join(ringpost.folder, "other.toml")
+        with open(ringpost.config_path) as file, open(path, "w") as copy:
+            copy.write(file.read().replace('data_dir = "', 'data_dir = "' + ringpost.folder + "/other"))
+        result = run("--config", path)
+        self.assertEqual(result.returncode, 1, result.stderr)
+        self.assertRegex(result.stderr, r"cannot listen on 127\.0\.0\.1:\d+: Address already in use")
+
+    def test_other_signals_do_no_harm(self):
+        ringpost = start_ringpost(self)
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            ringpost.process.send_signal(number)
+        eventually(lambda: "SIGUSR2: nothing to do" in ringpost.log(), "it says so")
+        self.assertEqual(ringpost.get("/readyz")[0], 200)
+
     def test_no_openssl(self):
         ringpost = start_ringpost(self)
         with open(f"/proc/{ringpost.process.pid}/maps") as file:

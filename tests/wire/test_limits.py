@@ -90,6 +90,15 @@ class Limits(unittest.TestCase):
             ringpost.metric(
                 'ringpost_connections_refused_total{reason="connections_per_address"}'), 1)
 
+    def test_limits_are_totals_over_the_workers(self):
+        """Whichever worker the kernel gives a connection to: five are five."""
+        ringpost = self.ringpost(workers=3, limits={"connections_per_address": 5})
+        with contextlib.ExitStack() as stack:
+            for _ in range(5):
+                self.assertRegex(stack.enter_context(Peer(ringpost)).reply(), "^220")
+            for _ in range(5):
+                self.assert_cut(self.peer(ringpost), r"^421 4\.7\.0 .*address")
+
     def welcome(self, ringpost):
         with Peer(ringpost) as peer:
             return peer.reply().startswith("220")

@@ -10,7 +10,7 @@
 enum { RECORD_MS = 2000 };
 
 struct copy {
-    unsigned received, reported, excuses;
+    unsigned received, reported, excuses, journaled;
     uint64_t heard_ns; /* 0: not yet */
 };
 
@@ -61,6 +61,13 @@ void audit_heard(unsigned message, unsigned recipient)
     struct copy *copy = copy_of(message, recipient);
     if (copy)
         copy->heard_ns = world.now_ns;
+}
+
+void audit_journaled(unsigned message, unsigned recipient)
+{
+    struct copy *copy = copy_of(message, recipient);
+    if (copy)
+        copy->journaled++;
 }
 
 void audit_expired(unsigned message, unsigned recipient)
@@ -121,6 +128,10 @@ static bool passes(unsigned m, unsigned r)
     const struct copy *copy = &messages[m].copies[r];
     if (messages[m].promised && copy->received + copy->reported == 0) {
         fprintf(stderr, "LOST: message %u for r%u\n", m, r);
+        return false;
+    }
+    if (messages[m].promised && !copy->journaled) {
+        fprintf(stderr, "NOT JOURNALED: message %u for r%u\n", m, r);
         return false;
     }
     if (copy->received + (copy->reported ? 1 : 0) > 1 + copy->excuses) {

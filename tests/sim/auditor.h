@@ -19,11 +19,13 @@ void audit_id(unsigned message, const char *id);          /* "queued as <id>": n
 /* The daemon has heard of it; a moment later its journal must know. */
 void audit_heard(unsigned message, unsigned recipient);
 void audit_excuse(unsigned message, unsigned recipient, const char *why);
+void audit_journaled(unsigned message, unsigned recipient); /* a final verdict */
 void audit_crash(void); /* what was heard in the last moment may not be recorded */
 
 /* Everything promised has been received or reported. */
 bool audit_complete(void);
-/* False, and says what: a loss, a duplicate without excuse, a copy of a message never sent. */
+/* False, and says what: a loss, a duplicate without excuse, a copy of a message never sent, an end
+ * that no journal tells of. */
 bool audit_passes(void);
 /* For the summary. */
 struct audit_counts {

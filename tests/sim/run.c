@@ -7,6 +7,8 @@
 #include "core/clock.h"
 #include "core/config.h"
 #include "queue/check.h"
+#include "queue/event.h"
+#include "queue/journal.h"
 #include "smtp/worker.h"
 #include "tests/sim/auditor.h"
 #include "tests/sim/peers.h"
@@ -107,6 +109,34 @@ static void check_states(void)
 {
     struct queue_check_result result;
     check(queue_check(world.folder, on_finding, NULL, &result) == 0);
+}
+
+/* ---- the journal ---- */
+
+static void on_journal_line(void *context, struct span line)
+{
+    struct event_summary summary;
+    struct sink scratch;
+    char address[128];
+    unsigned message, recipient;
+    sink_init(&scratch, context, JOURNAL_LINE_MAX);
+    if (!event_read(line, &scratch, &summary) || !summary.final)
+        return;
+    snprintf(address, sizeof address, "%.*s", SPAN_FORMAT(summary.recipient));
+    if (sscanf(address, "r%u-m%u-", &recipient, &message) == 2)
+        audit_journaled(message, recipient);
+}
+
+static void read_journals(void)
+{
+    char directory[600];
+    static struct journal_tail tail;
+    char *scratch = malloc(JOURNAL_LINE_MAX);
+    check(scratch);
+    snprintf(directory, sizeof directory, "%s/journal", world.folder);
+    check(journal_recover(directory, UINT64_MAX, on_journal_line, scratch, &tail) == 0);
+    check(tail.damaged == 0);
+    free(scratch);
 }
 
 /* ---- the end of a life ---- */
@@ -331,6 +361,7 @@ bool run_seed(uint64_t seed, const char *folder, bool trace)
         }
     }
     check_states();
+    read_journals();
     struct audit_counts counts = audit_counts();
     bool passed = audit_passes() && !illegal;
     printf("seed %llu: %u messages, %u promised, %u received, %u reported, %u duplicates "

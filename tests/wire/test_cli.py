@@ -93,7 +93,7 @@ class CommandLine(unittest.TestCase):
         cases = {
             'hostnam = "x"\n' + GOOD: r"ringpost\.toml:1:1: .*did you mean 'hostname'\?",
             GOOD + "[delivry]\n": r"ringpost\.toml:9:\d+: .*did you mean \[delivery\]\?",
-            GOOD + "[delivery]\nconnection_limt = 5\n": r":10:1: .*did you mean 'connection_limit'\?",
+            GOOD + "[delivery]\nconnection_limt = 5\n": r":10:1: .*mean 'connection_limit'\?",
             GOOD + "[delivery]\nconnection_limit = 0\n": r":10:\d+: ",
             GOOD + '[delivery]\nconnection_limit = "many"\n': r":10:\d+: ",
             GOOD + '[retry]\nmax_age = "5 parsecs"\n': r":10:\d+: ",

@@ -13,8 +13,8 @@ import tempfile
 import time
 import unittest
 
-from harness import (PATIENCE_S, ROOT, Injector, NameServer, Ringpost, Sink, domain, eventually,
-                     free_port, make_message, sha256, start_ringpost, without_received)
+from harness import (PATIENCE_S, ROOT, Injector, NameServer, Ringpost, Sink, delay, domain,
+                     eventually, make_message, sha256, start_ringpost, without_received)
 
 SENDER = "ann@sender.test"
 FAST_RETRIES = {"intervals": ["1s"], "jitter": "0%"}
@@ -53,7 +53,7 @@ class Faults:
 
 
 class Silence:
-    """A port that takes connections and says nothing: what is sent there stays in first attempts."""
+    """A port that takes connections and says nothing: what goes there stays in first attempts."""
 
     def __init__(self):
         self.socket = socket.create_server(("127.0.0.1", 0), backlog=64)
@@ -119,10 +119,12 @@ class Failures(unittest.TestCase):
 
     @unittest.skipUnless(os.geteuid() == 0, "needs mount; test_log_that_has_no_room needs nothing")
     def test_full_disk(self):
-        ringpost = Ringpost(routes={"*": [f"127.0.0.1:{(silence := Silence()).port}"]},
-                            retry=FAST_RETRIES, queue={"disk_reserve": "1MB"}, journal={"keep": "16MB"})
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", ringpost.data_dir],
-                                 capture_output=True, text=True)
+        silence = Silence()
+        ringpost = Ringpost(routes={"*": [f"127.0.0.1:{silence.port}"]}, retry=FAST_RETRIES,
+                            queue={"disk_reserve": "1MB"}, journal={"keep": "16MB"})
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", ringpost.data_dir],
+            capture_output=True, text=True)
         if mounted.returncode != 0:  # a container: test_log_that_has_no_room is what can be had
             shutil.rmtree(ringpost.folder)
             self.skipTest(f"cannot mount: {mounted.stderr.strip()}")
@@ -179,6 +181,24 @@ class Failures(unittest.TestCase):
         sink = self.enterContext(Sink(port=silence.port))
         self.assert_arrive(sink, sent)
         ringpost.restart()
+        self.assertEqual(len(sink.messages), len(sent))
+
+    def test_verdicts_outlive_a_full_disk(self):
+        """What was delivered while the queue could not be written is in the journal: not again."""
+        faults = self.enterContext(Faults())
+        sink = self.enterContext(Sink(rules={"*": delay(1)}))
+        ringpost = self.ringpost(sink.port, environment=faults.environment)
+        sent = self.send_some(ringpost, 10)
+        faults.set(Faults.DISK_IS_FULL, 1)
+        sink.wait_for(1)
+        eventually(lambda: [event for event in ringpost.journal() if event["type"] == "Delivery"],
+                   "a delivery in the journal")
+        ringpost.stop()
+        faults.set(Faults.DISK_IS_FULL, 0)
+        sink.rules.clear()
+        ringpost.start()
+        self.assert_arrive(sink, sent)
+        ringpost.queue_empty()
         self.assertEqual(len(sink.messages), len(sent))
 
     def test_sync_that_takes_too_long(self):
@@ -273,13 +293,18 @@ class Failures(unittest.TestCase):
         self.assert_arrive(sink, sent)
 
     def test_flipped_bit(self):
+        for place in (0.2, 0.5, 0.8):
+            with self.subTest(place):
+                self.check_flipped_bit(place)
+
+    def check_flipped_bit(self, place):
         ringpost, sent, port = self.filled_and_killed(20)
         log = self.logs(ringpost)[-1]
         with open(log, "rb+") as file:
-            middle = os.path.getsize(log) // 2
-            file.seek(middle)
+            at = int(os.path.getsize(log) * place)
+            file.seek(at)
             (byte,) = file.read(1)
-            file.seek(middle)
+            file.seek(at)
             file.write(bytes([byte ^ 0x10]))
         sink = self.enterContext(Sink(port=port))
         ringpost.start()
@@ -390,7 +415,7 @@ class Failures(unittest.TestCase):
         self.assertEqual(len(recipients), len(set(recipients)))  # a clean stop duplicates nothing
 
     def test_stop_with_peers_that_are_stuck(self):
-        """A server that says nothing and a client that stops in the middle hold it up for so long."""
+        """A server that says nothing, a client that stops in the middle: held up for so long."""
         silence = Silence()
         ringpost = self.ringpost(silence.port, delivery={"system_shutdown_timeout": "1s"})
         sent = self.send_some(ringpost, 3)

@@ -8,7 +8,8 @@ import socket
 import time
 import unittest
 
-from harness import PATIENCE_S, Sink, eventually, make_message, sha256, start_ringpost, without_received
+from harness import (PATIENCE_S, Sink, eventually, make_message, sha256, start_ringpost,
+                     without_received)
 
 SENDER = "ann@sender.test"
 

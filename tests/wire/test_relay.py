@@ -4,10 +4,11 @@
 import collections
 import email
 import email.policy
+import smtplib
 import time
 import unittest
 
-from harness import (FINAL, NameServer, Sink, cut_after_dot, defer, defer_forever, delay,
+from harness import (FINAL, PATIENCE_S, NameServer, Sink, cut_after_dot, defer, defer_forever, delay,
                      domain, eventually, free_port, make_message, refuse, sha256, shut_down,
                      start_ringpost, without_received)
 
@@ -222,6 +223,22 @@ class Relay(unittest.TestCase):
         self.assertEqual(fixed.wait_for(1)[0].recipients, ("bob@fixed.test",))
         self.assertEqual(smart.wait_for(1)[0].recipients, ("bob@null.test",))
         self.assertEqual(fixed.violations + smart.violations, [])
+
+    def test_ipv6_in_and_out(self):
+        sink = self.enterContext(Sink("::1"))
+        port = free_port()
+        ringpost = self.ringpost(
+            routes={"six.test": [f"[::1]:{sink.port}"]},
+            tables=f"""[[listener]]
+                       address = "[::1]:{port}"
+                       service = "smtp"
+                       relay_from = ["::1"] """)
+        with smtplib.SMTP("::1", port, timeout=PATIENCE_S, local_hostname="client.test") as client:
+            client.sendmail(SENDER, ["bob@six.test"], make_message())
+        (message,) = sink.wait_for(1)
+        self.assertRegex(parse(message)["Received"], r"\[IPv6:::1\]")
+        eventually(lambda: len(ringpost.journal()) == 2, "both are in the journal")
+        self.assertEqual([event["peer_address"]["addr"] for event in ringpost.journal()], ["::1"] * 2)
 
     def test_relay_is_denied_to_strangers(self):
         ringpost = self.ringpost(relay_from=["192.0.2.0/24"])

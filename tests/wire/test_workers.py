@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""Two workers are one mail system: what a site may be given is a total over both, and how many there
-are may change from start to start."""
+"""Two workers are one mail system: what a site may be given is a total over both, and how
+many there are may change from start to start."""
 
 import collections
 import re
@@ -85,8 +85,8 @@ class Workers(unittest.TestCase):
         bodies = self.inject(ringpost, 200)
         self.assert_arrive_once(bodies)
         self.assert_both_worked(ringpost)
-        # A second's worth may come at once, the other 160 no faster than the rate; twice as fast, or
-        # the rate for each worker, would be 2 s. Slower machines only take longer.
+        # A second's worth may come at once, the other 160 no faster than the rate: 4 s. If it were
+        # the rate of each worker it would be 2 s. Slower machines only take longer.
         self.assertGreater(self.seconds(), 3.5)
         times = sorted(message.time for message in self.sink.messages)
         for first, last in zip(times, times[100:]):

@@ -1,0 +1,189 @@
+/* The lane's waits: whatever they meet on the way, a queue that wants the lane is served in the end.
+ * Deliveries and the share are the test's own. */
+#include "smtp/lane.h"
+
+#include "core/config.h"
+#include "smtp/delivery.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+static struct {
+    uint64_t now_ns;
+    unsigned opened, deferred;
+} seen;
+
+uint64_t clock_mono_ns(void)
+{
+    return seen.now_ns;
+}
+
+uint64_t clock_wall_ms(void)
+{
+    return UINT64_C(1800000000000) + seen.now_ns / NS_PER_MS;
+}
+
+bool delivery_open(struct lane *lane, const struct host *host)
+{
+    seen.opened++;
+    return true;
+}
+
+void delivery_start(struct list_link *idle, struct row *row)
+{
+    fail();
+}
+
+void delivery_quit(struct list_link *idle)
+{
+    fail();
+}
+
+enum pull_result share_pull(struct share *share, struct queue *queue, struct row **ret_row)
+{
+    static struct row row;
+    row.queue = queue;
+    *ret_row = &row;
+    return PULL_ROW;
+}
+
+unsigned share_due_rows(const struct queue *queue, unsigned enough)
+{
+    return enough;
+}
+
+void share_return(struct share *share, struct row *row)
+{
+}
+
+void share_settle_queue(struct share *share, struct queue *queue, const struct attempt *attempt)
+{
+    seen.deferred++;
+}
+
+/* ---- the fixture ---- */
+
+struct fixture {
+    struct loop loop;
+    struct config config;
+    struct lane_limits limits;
+    struct egress egress;
+    struct plan_address address;
+    struct plan_host host;
+    struct plan plan;
+    struct queue queue;
+    uint64_t intervals_ms[1];
+    struct lane *lane;
+};
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    struct io_options options = {.entries = 8, .buffers = 8, .buffer_size = 4096};
+    seen.now_ns = NS_PER_S;
+    seen.opened = seen.deferred = 0;
+    assert_int_equal(loop_init(&f->loop, &options, 0), 0);
+    assert_int_equal(lane_limits_init(&f->limits, (struct hash_seed){1, 2}), 0);
+    f->intervals_ms[0] = 60000;
+    f->config.delivery.connection_limit = 1;
+    f->config.delivery.consecutive_connection_failures_before_delay = 1;
+    f->config.retry.intervals_ms = f->intervals_ms;
+    f->config.retry.interval_count = 1;
+    f->egress = (struct egress){.loop = &f->loop,
+                                .settings = {.config = &f->config, .limits = &f->limits},
+                                .source = SPAN("default")};
+    list_init(&f->egress.old_lanes);
+    assert_int_equal(map_init(&f->egress.lanes, 16), 0);
+    f->host = (struct plan_host){
+        .name = SPAN("mx.test"), .address_count = 1, .addresses = &f->address};
+    f->plan = (struct plan){
+        .site = SPAN("mx.test"), .expires_ns = UINT64_MAX, .hosts = &f->host, .host_count = 1};
+    f->queue = (struct queue){.name = SPAN("one.test"), .domain = SPAN("one.test")};
+    f->lane = lane_for_plan(&f->egress, &f->plan);
+    assert_non_null(f->lane);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    lane_drain(f->lane);
+    lane_free(f->lane);
+    map_fini(&f->egress.lanes);
+    lane_limits_fini(&f->limits);
+    loop_fini(&f->loop);
+    free(f);
+    return 0;
+}
+
+static void pass_ms(struct fixture *f, uint64_t ms)
+{
+    for (uint64_t step = 0; step <= ms; step += 10) {
+        assert_int_equal(loop_turn(&f->loop, 0), 0);
+        seen.now_ns += 10 * NS_PER_MS;
+    }
+}
+
+static void want(struct fixture *f)
+{
+    assert_true(lane_want(f->lane, &f->queue));
+    pass_ms(f, 10);
+}
+
+static const struct connect_failure refused = {.reply = {.code = 451}};
+
+/* ---- tests ---- */
+
+/* The slot that another worker asked for is left to it for a moment: a wait shorter than the hold. */
+static void a_hold_outlives_a_shorter_wait(void **state)
+{
+    struct fixture *f = *state;
+    want(f);
+    assert_int_equal(seen.opened, 1);
+    assert_false(lane_limit_take_slot(f->lane->limit, 1, 1));
+    lane_connect_failed(f->lane, &f->address, &refused);
+    assert_int_equal(seen.deferred, 1);
+    lane_delivery_gone(f->lane, false);
+    want(f); /* while it is held */
+    assert_int_equal(seen.opened, 1);
+    pass_ms(f, LANE_HOLD_MS + 1000);
+    assert_int_equal(seen.opened, 2);
+    lane_delivery_gone(f->lane, false);
+}
+
+/* A second connection fails while the first one's failure holds the lane: its host is bad for longer. */
+static void a_late_failure_outlasts_the_hold(void **state)
+{
+    struct fixture *f = *state;
+    f->config.delivery.connection_limit = 2;
+    want(f);
+    lane_established(f->lane, &f->address);
+    pass_ms(f, 10);
+    assert_int_equal(seen.opened, 2);
+    lane_connect_failed(f->lane, &f->address, &refused);
+    lane_delivery_gone(f->lane, false);
+    pass_ms(f, 10000);
+    lane_connect_failed(f->lane, &f->address, &refused);
+    lane_delivery_gone(f->lane, true);
+    want(f);
+    assert_int_equal(seen.opened, 2);
+    pass_ms(f, LANE_HOLD_MS - 5000);
+    assert_int_equal(seen.opened, 2);
+    pass_ms(f, 6000);
+    assert_int_equal(seen.opened, 3);
+    lane_delivery_gone(f->lane, false);
+}
+
+int main(void)
+{
+#define with_lane(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        with_lane(a_hold_outlives_a_shorter_wait),
+        with_lane(a_late_failure_outlasts_the_hold),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -283,7 +283,9 @@ class Limits(unittest.TestCase):
         ringpost.start()
 
     def test_uploads_that_end_in_the_middle_leave_nothing(self):
-        ringpost = self.ringpost()
+        # Closing over an unread 354 is a reset, and the kernel may lose that one on its way past a full
+        # window: then only the time limit of the data ends the session.
+        ringpost = self.ringpost(limits={"data_rate_window": "2s"})
         part = make_message("half", 6 << 20)
         ways = {
             "data": lambda peer: peer.send(b"DATA\r\n" + re.sub(rb"(^|\n)\.", rb"\1..", part)),

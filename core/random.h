@@ -1,6 +1,7 @@
-/* random: the only source of randomness. Replaced at link time by the simulator.
+/* random: the only source of randomness.
  *
- * `random_fill` is the kernel's (start-up: seeds, node id). `struct random` is a fast generator per
+ * `random_fill` is the kernel's (start-up: seeds, node id; entropy.c, replaced at link time by the
+ * simulator). `struct random` is a fast generator per
  * loop (xoshiro256++) for jitter, shuffles and sampling: not for secrets. */
 #pragma once
 

@@ -4,7 +4,7 @@
  * a virtual network, clock, store and name server, all in one thread. Whatever happens next is
  * drawn from one generator, so a seed is a run, bit for bit. Replaced at link time:
  *
- *     world.c    core/clock.h, core/random.h, and the list of what happens when
+ *     world.c    core/clock.h, core/entropy.c, and the list of what happens when
  *     net.c      the sockets of core/io.h: streams with latency, cut in random pieces, lost at will
  *     ring.c     core/io.h itself; files are real files in the seed's folder, unsynced tails are lost
  *     store.c    queue/store.h: synced and unsynced batches, a crash keeps a prefix of the latter;

@@ -35,43 +35,12 @@ uint64_t clock_wall_ms(void)
     return (uint64_t)((int64_t)(wall_start_ms + world.now_ns / NS_PER_MS) + world.wall_offset_ms);
 }
 
-/* The same generator as the real one (core/random.c), which is not linked: only its seed differs. */
-static uint64_t rotate(uint64_t x, int bits)
-{
-    return x << bits | x >> (64 - bits);
-}
-
-uint64_t random_next(struct random *random)
-{
-    uint64_t *s = random->state;
-    uint64_t result = rotate(s[1] * 5, 7) * 9;
-    uint64_t shifted = s[1] << 17;
-    s[2] ^= s[0];
-    s[3] ^= s[1];
-    s[1] ^= s[2];
-    s[0] ^= s[3];
-    s[2] ^= shifted;
-    s[3] = rotate(s[3], 45);
-    return result;
-}
-
-uint64_t random_below(struct random *random, uint64_t bound)
-{
-    check(bound > 0);
-    return (uint64_t)(((unsigned __int128)random_next(random) * bound) >> 64);
-}
-
+/* The daemon's generators are seeded from the world's. */
 void random_fill(void *data, size_t len)
 {
     unsigned char *bytes = data;
     for (size_t i = 0; i < len; i++)
         bytes[i] = (unsigned char)(random_next(&world.random) >> 56);
-}
-
-void random_init(struct random *random)
-{
-    random_fill(random->state, sizeof random->state);
-    random->state[0] |= 1;
 }
 
 static uint64_t split_mix(uint64_t *state)

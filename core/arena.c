@@ -203,8 +203,8 @@ size_t text_copy(const struct text *text, size_t offset, void *data, size_t capa
             offset -= piece->len;
             continue;
         }
-        struct span part = span_first(span_skip(span_of(piece->data, piece->len), offset),
-                                      capacity - copied);
+        struct span part =
+            span_first(span_skip(span_of(piece->data, piece->len), offset), capacity - copied);
         memcpy((char *)data + copied, part.data, part.len);
         copied += part.len;
         offset = 0;

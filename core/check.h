@@ -6,7 +6,8 @@
 
 #include <stdbool.h>
 
-__attribute__((noreturn, cold)) void check_failed(const char *condition, const char *file, int line);
+__attribute__((noreturn, cold)) void check_failed(const char *condition, const char *file,
+                                                  int line);
 
 #define check(condition)                                                                           \
     do {                                                                                           \

@@ -10,6 +10,6 @@
 MUST_USE int interfaces_behind(const struct address *address, struct address **ret_addresses,
                                size_t *ret_count);
 
-/* Whether a listener may be opened there: 0, or the negative errno of binding without sharing the port,
- * -EADDRINUSE if anybody listens on it. Unix sockets: always 0, io_listen looks. */
+/* Whether a listener may be opened there: 0, or the negative errno of binding without sharing the
+ * port, -EADDRINUSE if anybody listens on it. Unix sockets: always 0, io_listen looks. */
 MUST_USE int interfaces_free(const struct address *address);

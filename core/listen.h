@@ -2,7 +2,8 @@
  *
  * Accepts by one multishot op to ordinary descriptors, asks for the peer's name, and hands each
  * connection to `on_connection` with a verdict: welcome, or which limit it broke, so that the
- * protocol can say so in its own words (421 4.7.0) before it closes. Out of descriptors: accepting pauses for 100 ms and is counted, the listener never dies. */
+ * protocol can say so in its own words (421 4.7.0) before it closes. Out of descriptors: accepting
+ * pauses for 100 ms and is counted, the listener never dies. */
 #pragma once
 
 #include "core/loop.h"
@@ -17,8 +18,9 @@ typedef void listen_on_connection(struct listener *listener, int fd, const struc
                                   enum listen_verdict verdict);
 
 /* Counts, in all and by address (IPv6 by /64; peers of Unix sockets only in all), shared by all
- * listeners of all workers. A limit of 0 is none. The mutex is held for a map look-up, twice in a connection's life; counts per worker would let
- * in too many here and refuse too early there, as the kernel spreads evenly only over many. */
+ * listeners of all workers. A limit of 0 is none. The mutex is held for a map look-up, twice in a
+ * connection's life; counts per worker would let in too many here and refuse too early there, as
+ * the kernel spreads evenly only over many. */
 struct admission {
     pthread_mutex_t mutex;
     struct map by_address;

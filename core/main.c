@@ -195,11 +195,11 @@ static void warn_about_descriptors(const struct daemon *daemon)
     struct rlimit limit;
     uint64_t wanted = daemon->config->limits.connections + DESCRIPTORS_EXTRA;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < wanted)
-        log_warning("only %llu descriptors are allowed (RLIMIT_NOFILE), [limits] connections = %llu "
-                    "wants %llu: beyond them clients wait unanswered",
-                    (unsigned long long)limit.rlim_cur,
-                    (unsigned long long)daemon->config->limits.connections,
-                    (unsigned long long)wanted);
+        log_warning(
+            "only %llu descriptors are allowed (RLIMIT_NOFILE), [limits] connections = %llu "
+            "wants %llu: beyond them clients wait unanswered",
+            (unsigned long long)limit.rlim_cur,
+            (unsigned long long)daemon->config->limits.connections, (unsigned long long)wanted);
 }
 
 /* postmaster is accepted from everybody (RFC 5321 4.5.1), so it should go somewhere. */
@@ -214,8 +214,8 @@ static void warn_about_postmaster(const struct daemon *daemon)
                SPAN_FORMAT(config->hostname), SPAN_FORMAT(config->hostname));
 }
 
-/* The workers' sockets share their ports, also with those of another ringpostd of the same user, and
- * mail would be split between two queues without a word. */
+/* The workers' sockets share their ports, also with those of another ringpostd of the same user,
+ * and mail would be split between two queues without a word. */
 static bool ports_are_free(const struct daemon *daemon)
 {
     const struct config *config = daemon->config;
@@ -404,8 +404,9 @@ static void on_signal(struct op *op)
     struct signalfd_siginfo signal;
     while (read(daemon->signal_fd, &signal, sizeof signal) == (ssize_t)sizeof signal) {
         if (signal.ssi_signo != SIGTERM && signal.ssi_signo != SIGINT) {
-            log_notice("SIG%s: nothing to do: the configuration is read at start, no file is rotated",
-                       sigabbrev_np((int)signal.ssi_signo));
+            log_notice(
+                "SIG%s: nothing to do: the configuration is read at start, no file is rotated",
+                sigabbrev_np((int)signal.ssi_signo));
             continue;
         }
         log_notice("%s: shutting down", signal.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
@@ -527,14 +528,14 @@ static bool start(struct daemon *daemon)
     return block_signals(daemon) && lane_limits_init(&daemon->limits, daemon->seed) == 0 &&
            admission_init(&daemon->admission, (unsigned)daemon->config->limits.connections,
                           (unsigned)daemon->config->limits.connections_per_address) == 0 &&
-           ports_are_free(daemon) &&
-           collect_own_addresses(daemon) && open_control(daemon) && open_queue(daemon) &&
-           open_workers(daemon) && start_threads(daemon);
+           ports_are_free(daemon) && collect_own_addresses(daemon) && open_control(daemon) &&
+           open_queue(daemon) && open_workers(daemon) && start_threads(daemon);
 }
 
 static int run(const char *path)
 {
-    static struct daemon daemon; /* not on the stack: it is large, and lives as long as the process */
+    static struct daemon
+        daemon; /* not on the stack: it is large, and lives as long as the process */
     daemon.config = load_config(path);
     if (!daemon.config)
         return 1;

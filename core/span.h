@@ -14,7 +14,7 @@ struct span {
     size_t len;
 };
 
-#define SPAN(literal) ((struct span){.data = "" literal "", .len = sizeof(literal) - 1})
+#define SPAN(literal)     ((struct span){.data = "" literal "", .len = sizeof(literal) - 1})
 #define SPAN_FORMAT(span) (int)(span).len, (span).data /* for "%.*s" */
 
 static inline struct span span_of(const void *data, size_t len)
@@ -68,5 +68,6 @@ size_t span_find(struct span span, char byte);
 /* Without blanks and tabs at both ends. */
 struct span span_trim(struct span span);
 
-/* A decimal number that fills the whole span, digits only. False if empty, not a number or > `max`. */
+/* A decimal number that fills the whole span, digits only. False if empty, not a number or > `max`.
+ */
 bool span_decimal(struct span span, uint64_t max, uint64_t *ret_value);

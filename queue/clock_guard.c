@@ -21,8 +21,7 @@ bool clock_agrees(uint64_t offset_ms, uint64_t wall_ms, uint64_t mono_ms)
 
 void clock_guard_look(struct clock_guard *guard, uint64_t wall_ms, uint64_t mono_ms)
 {
-    if (guard->fault == CLOCK_FINE &&
-        !clock_agrees(clock_guard_offset_ms(guard), wall_ms, mono_ms))
+    if (guard->fault == CLOCK_FINE && !clock_agrees(clock_guard_offset_ms(guard), wall_ms, mono_ms))
         guard->fault = CLOCK_STEPPED;
 }
 

@@ -36,8 +36,9 @@ void clock_guard_look(struct clock_guard *guard, uint64_t wall_ms, uint64_t mono
 /* The operator says that the wall clock is right as it is now. */
 void clock_guard_confirm(struct clock_guard *guard, uint64_t wall_ms, uint64_t mono_ms);
 
-/* Where the wall clock stands against the monotonic one while it is believed (it may wrap), and whether
- * a pair of times agrees with that. For workers: they may see a step before the guard's next look. */
+/* Where the wall clock stands against the monotonic one while it is believed (it may wrap), and
+ * whether a pair of times agrees with that. For workers: they may see a step before the guard's
+ * next look. */
 static inline uint64_t clock_guard_offset_ms(const struct clock_guard *guard)
 {
     return guard->wall_ms - guard->mono_ms;

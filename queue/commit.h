@@ -30,9 +30,9 @@ struct mutation {
 };
 
 struct commit {
-    struct op op;         /* `done` runs in `home` */
+    struct op op; /* `done` runs in `home` */
     struct loop *home;
-    struct commit *next;  /* in the committer's hands */
+    struct commit *next; /* in the committer's hands */
     struct mutation *first, *last;
     size_t bytes;
     enum commit_urgency urgency;

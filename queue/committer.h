@@ -13,9 +13,9 @@
 
 enum {
     COMMITTER_GROUP_BYTES = 1 << 20,
-    COMMITTER_PACE_MS = 1,    /* at most one start in this time while less than a group waits */
-    COMMITTER_WRITE_MS = 10,  /* a COMMIT_WRITTEN waits at most this long for company */
-    COMMITTER_SYNC_MS = 100,  /* and is synced at the latest after this */
+    COMMITTER_PACE_MS = 1,   /* at most one start in this time while less than a group waits */
+    COMMITTER_WRITE_MS = 10, /* a COMMIT_WRITTEN waits at most this long for company */
+    COMMITTER_SYNC_MS = 100, /* and is synced at the latest after this */
     COMMITTER_PROBE_MS = 5000,
 };
 
@@ -24,13 +24,13 @@ struct committer {
     struct store_batch *batch;
     struct commit *first, *last; /* collected, in order */
     size_t waiting_bytes;
-    unsigned waiting_sync;       /* COMMIT_SYNCs among what waits */
-    uint64_t last_start_ns;      /* 0: none yet */
-    uint64_t next_sequence;      /* of FAMILY_FRESH */
-    uint64_t unsynced_since_ns;  /* 0: everything written is synced */
-    int dead;                    /* 0 or the error that ended it */
-    bool full;                   /* -ENOSPC until a probe succeeds */
-    struct mutation **sorted;    /* scratch: twice the mutations of a group */
+    unsigned waiting_sync;      /* COMMIT_SYNCs among what waits */
+    uint64_t last_start_ns;     /* 0: none yet */
+    uint64_t next_sequence;     /* of FAMILY_FRESH */
+    uint64_t unsynced_since_ns; /* 0: everything written is synced */
+    int dead;                   /* 0 or the error that ended it */
+    bool full;                  /* -ENOSPC until a probe succeeds */
+    struct mutation **sorted;   /* scratch: twice the mutations of a group */
     size_t sorted_capacity;
     uint64_t groups, syncs, commits, bytes; /* for metrics; groups and bytes are those written */
 };
@@ -49,8 +49,8 @@ void committer_add(struct committer *committer, struct commit *commit);
 uint64_t committer_due_ns(const struct committer *committer, uint64_t now_ns);
 
 /* Writes one group if something is due (`force`: whether due or not, and synced); returns the chain
- * of finished commits in order (linked by `next`, op.result and sequence set), NULL if none. Call it
- * until committer_due_ns is later than now. */
+ * of finished commits in order (linked by `next`, op.result and sequence set), NULL if none. Call
+ * it until committer_due_ns is later than now. */
 struct commit *committer_step(struct committer *committer, uint64_t now_ns, bool force);
 
 /* While `full`: tries whether the disk has room again; sets `full` and `dead` accordingly. */

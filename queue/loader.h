@@ -4,13 +4,12 @@
  * back. What it read lies in the request's `reply` memory (malloc), the worker's from `done` on.
  * loader_run is the pure part; the threads are loader_thread.h, which the simulator replaces.
  *
- *     LOAD_WINDOW  rows of one queue from a key on, in due order, below `upper`, at most max_rows and
- *                  max_bytes (0: any; the first row always comes)
- *     LOAD_BODIES  bodies of up to LOAD_BODIES_MAX messages, at most max_bytes in all (the first is
- *                  always read whole; those that no longer fit come back with found = -EAGAIN).
- *                  The parts of a body may have any length (part 0 may be the headers that we add,
- *                  written last); together they must have the size asked for, else -EIO
- *     LOAD_REFS    how many rows of a message are still open
+ *     LOAD_WINDOW  rows of one queue from a key on, in due order, below `upper`, at most max_rows
+ * and max_bytes (0: any; the first row always comes) LOAD_BODIES  bodies of up to LOAD_BODIES_MAX
+ * messages, at most max_bytes in all (the first is always read whole; those that no longer fit come
+ * back with found = -EAGAIN). The parts of a body may have any length (part 0 may be the headers
+ * that we add, written last); together they must have the size asked for, else -EIO LOAD_REFS how
+ * many rows of a message are still open
  */
 #pragma once
 
@@ -36,8 +35,9 @@ struct load {
     unsigned max_rows;
     size_t max_bytes;
     unsigned id_count;
-    uint64_t ids[LOAD_BODIES_MAX];   /* LOAD_BODIES; LOAD_REFS uses ids[0] */
-    uint64_t sizes[LOAD_BODIES_MAX]; /* LOAD_BODIES: envelope.size of each, what its parts must sum to */
+    uint64_t ids[LOAD_BODIES_MAX]; /* LOAD_BODIES; LOAD_REFS uses ids[0] */
+    uint64_t
+        sizes[LOAD_BODIES_MAX]; /* LOAD_BODIES: envelope.size of each, what its parts must sum to */
 
     /* reply: freed by load_release */
     struct loaded *rows; /* LOAD_WINDOW */

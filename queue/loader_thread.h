@@ -4,6 +4,7 @@
 #include "queue/loader.h"
 
 struct loader_threads;
-MUST_USE int loader_start(struct store *store, unsigned threads, struct loader_threads **ret_threads);
+MUST_USE int loader_start(struct store *store, unsigned threads,
+                          struct loader_threads **ret_threads);
 void load_submit(struct loader_threads *threads, struct load *load); /* any worker */
 void loader_stop(struct loader_threads *threads); /* runs what was submitted, then ends */

@@ -229,7 +229,7 @@ unsigned share_due_rows(const struct queue *public_queue, unsigned enough)
     unsigned count = 0;
     if (!window)
         return 0;
-    list_for_each(&window->fresh, link, following) {
+    list_for_each (&window->fresh, link, following) {
         if (count == enough)
             break;
         count++;

@@ -353,8 +353,8 @@ static uint64_t floor_ms(const struct stored_queue *queue)
     return first_ms == UINT64_MAX ? queue->queue.share->loop->wall_ms : first_ms;
 }
 
-/* Never below what was recorded: a row that is about to be put there lowers it in its own batch, and
- * this one may fail while that one does not. */
+/* Never below what was recorded: a row that is about to be put there lowers it in its own batch,
+ * and this one may fail while that one does not. */
 static void enter_checkpoint(struct checkpoint *checkpoint, struct stored_queue *queue)
 {
     uint64_t floor = floor_ms(queue);

@@ -20,21 +20,21 @@
 enum { BODY_PART = 256 * 1024, SHARD_COUNT = 64, RECORD_VERSION = 1 };
 
 enum notify { /* RFC 3461 4.1; 0: not given */
-    NOTIFY_NEVER = 1,
-    NOTIFY_SUCCESS = 2,
-    NOTIFY_FAILURE = 4,
-    NOTIFY_DELAY = 8,
+              NOTIFY_NEVER = 1,
+              NOTIFY_SUCCESS = 2,
+              NOTIFY_FAILURE = 4,
+              NOTIFY_DELAY = 8,
 };
 enum ret { RET_NONE, RET_HDRS, RET_FULL }; /* RFC 3461 4.3 */
 
 enum envelope_flag {
-    ENVELOPE_8BIT = 1,         /* BODY=8BITMIME was declared */
-    ENVELOPE_UTF8 = 2,         /* SMTPUTF8 was declared */
-    ENVELOPE_BODY_HAS_8BIT = 4,    /* the body really has bytes above 127 */
-    ENVELOPE_HEADER_HAS_8BIT = 8,  /* the header section really has */
-    ENVELOPE_DSN = 16,             /* is itself a report of ours: never answered by another */
-    ENVELOPE_SEVERAL_ROWS = 32,    /* the message has other rows: `ref` keeps the body alive */
-    ENVELOPE_LOCAL = 64,           /* all recipients of this row are mailboxes of ours */
+    ENVELOPE_8BIT = 1,            /* BODY=8BITMIME was declared */
+    ENVELOPE_UTF8 = 2,            /* SMTPUTF8 was declared */
+    ENVELOPE_BODY_HAS_8BIT = 4,   /* the body really has bytes above 127 */
+    ENVELOPE_HEADER_HAS_8BIT = 8, /* the header section really has */
+    ENVELOPE_DSN = 16,            /* is itself a report of ours: never answered by another */
+    ENVELOPE_SEVERAL_ROWS = 32,   /* the message has other rows: `ref` keeps the body alive */
+    ENVELOPE_LOCAL = 64,          /* all recipients of this row are mailboxes of ours */
 };
 
 struct recipient {
@@ -46,11 +46,11 @@ struct recipient {
 
 struct envelope {
     uint64_t id;
-    uint64_t arrived_ms;     /* wall time of acceptance */
+    uint64_t arrived_ms; /* wall time of acceptance */
     uint64_t expires_ms;
-    uint64_t size;           /* octets of the body as it will be sent, CRLF, unstuffed */
+    uint64_t size;            /* octets of the body as it will be sent, CRLF, unstuffed */
     struct span reverse_path; /* empty: null reverse-path */
-    struct span envid;       /* as given, xtext; empty: none */
+    struct span envid;        /* as given, xtext; empty: none */
     struct span tenant, campaign, domain; /* the queue's name; domain of all recipients here */
     uint8_t ret, flags;
     unsigned recipient_count;
@@ -119,13 +119,14 @@ MUST_USE bool fresh_record_read(struct span bytes, struct arena *arena,
 MUST_USE bool queue_record_read(struct span bytes, struct queue_record *ret_record);
 
 /* Meta: the names in FAMILY_META. Values are one u64 (meta_u64_write) unless said otherwise. */
-#define META_FORMAT  "format"  /* of the whole database: STORE_FORMAT, written by store_open */
-#define META_SHARDS  "shards"  /* SHARD_COUNT */
-#define META_NODE    "node"    /* text: the node id */
-#define META_CEILING "ceiling/" /* + worker, decimal: wall time in ms above every durable id of it */
-#define META_CLEAN   "clean"   /* value empty: the last stop was an orderly one, counters are right */
-#define META_WALL    "wall"    /* wall time in ms when last seen, each minute */
-#define META_UPLOAD  "upload/" /* + id, 8 bytes: a large body is being written; value empty */
+#define META_FORMAT "format" /* of the whole database: STORE_FORMAT, written by store_open */
+#define META_SHARDS "shards" /* SHARD_COUNT */
+#define META_NODE   "node"   /* text: the node id */
+#define META_CEILING                                                                               \
+    "ceiling/"              /* + worker, decimal: wall time in ms above every durable id of it */
+#define META_CLEAN  "clean" /* value empty: the last stop was an orderly one, counters are right */
+#define META_WALL   "wall"  /* wall time in ms when last seen, each minute */
+#define META_UPLOAD "upload/" /* + id, 8 bytes: a large body is being written; value empty */
 
 struct span upload_key(char *key, uint64_t id);
 bool upload_key_read(struct span key, uint64_t *ret_id);
@@ -134,7 +135,8 @@ struct span meta_u64_write(char value[META_U64_LEN], uint64_t number);
 bool meta_u64_read(struct span value, uint64_t *ret_number);
 
 /* Names: "campaign:tenant@domain", parts left out when empty (reference/kumo-formats, 1.9). */
-void queue_name_put(struct span campaign, struct span tenant, struct span domain, struct sink *sink);
+void queue_name_put(struct span campaign, struct span tenant, struct span domain,
+                    struct sink *sink);
 
 /* Ids: 42 bits of milliseconds since 2020-01-01, 8 bits shard, 14 bits counter; as text 16 hex
  * digits. */

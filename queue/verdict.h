@@ -27,7 +27,8 @@ struct reply_summary {
 
 struct verdict {
     uint8_t outcome;
-    bool dsn_passed_on; /* the peer announced DSN, so success reports are its business (RFC 3461 5.2.2) */
+    bool dsn_passed_on; /* the peer announced DSN, so success reports are its business (RFC
+                           3461 5.2.2) */
     struct reply_summary reply;
 };
 
@@ -38,10 +39,10 @@ struct attempt {
     struct span peer_name;          /* MX host or EHLO name */
     struct address peer;            /* AF_UNSPEC: no connection was made */
     struct address local;
-    struct span protocol;           /* "ESMTP", "SMTP" */
-    uint64_t started_ms;            /* wall time */
-    uint64_t retry_at_ms;           /* wall time; 0: the schedule decides */
-    bool counts;                    /* false: no attempt was made at all (no route yet, lane closed):
-                                       the attempts counter and the schedule do not move on */
-    bool may_duplicate;             /* the connection was lost after the final dot */
+    struct span protocol; /* "ESMTP", "SMTP" */
+    uint64_t started_ms;  /* wall time */
+    uint64_t retry_at_ms; /* wall time; 0: the schedule decides */
+    bool counts;          /* false: no attempt was made at all (no route yet, lane closed):
+                             the attempts counter and the schedule do not move on */
+    bool may_duplicate;   /* the connection was lost after the final dot */
 };

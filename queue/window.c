@@ -373,13 +373,13 @@ static void take_rows(struct stored_queue *queue, const struct load *load)
     queue->loaded_to = load->at_end ? POSITION_END : loaded_to;
 }
 
-/* The whole queue is in memory: what the counter says is replaced by what there is. It differs after
- * a crash, when the record on disk is older than the rows. */
+/* The whole queue is in memory: what the counter says is replaced by what there is. It differs
+ * after a crash, when the record on disk is older than the rows. */
 static void recount(struct stored_queue *queue)
 {
     struct window *window = queue->window;
     uint32_t rows = window->tree.count + window->fresh_rows;
-    list_for_each(&window->busy, link, following) {
+    list_for_each (&window->busy, link, following) {
         const struct held *held = container_of(link, struct held, link);
         rows += held->state != HELD_ACCEPTING && !held->intake;
     }

@@ -229,8 +229,8 @@ static void become_idle(struct delivery *delivery)
 {
     if (!list_linked(&delivery->idle))
         lane_idle(delivery->lane, &delivery->idle);
-    conn_deadline(&delivery->conn, loop_of(delivery)->now_ns +
-                                       config_of(delivery)->idle_timeout_ms * NS_PER_MS);
+    conn_deadline(&delivery->conn,
+                  loop_of(delivery)->now_ns + config_of(delivery)->idle_timeout_ms * NS_PER_MS);
 }
 
 static void end_idling(struct delivery *delivery)
@@ -336,8 +336,8 @@ bool delivery_open(struct lane *lane, const struct host *host)
         return false;
     struct egress *egress = lane->egress;
     const struct config *config = egress->settings.config;
-    struct span ehlo = config->delivery.ehlo_domain.len ? config->delivery.ehlo_domain
-                                                        : config->hostname;
+    struct span ehlo =
+        config->delivery.ehlo_domain.len ? config->delivery.ehlo_domain : config->hostname;
     delivery->lane = lane;
     delivery->client_settings = (struct client_settings){&config->delivery, ehlo};
     delivery->to = host->address;
@@ -351,8 +351,7 @@ bool delivery_open(struct lane *lane, const struct host *host)
     bool same_family = source->family == delivery->to_address.family;
     static const struct address any = {0};
     conn_connect(&delivery->conn, egress->loop, &delivery->to_address, same_family ? source : &any,
-                 advance,
-                 egress->loop->now_ns + config->delivery.connect_timeout_ms * NS_PER_MS);
+                 advance, egress->loop->now_ns + config->delivery.connect_timeout_ms * NS_PER_MS);
     metric_add(egress->settings.metrics, METRIC_CONNECTIONS_OUT, 1);
     return true;
 }
@@ -361,8 +360,8 @@ void delivery_start(struct list_link *idle, struct row *row)
 {
     struct delivery *delivery = container_of(idle, struct delivery, idle);
     if (borrow(delivery, row))
-        conn_deadline(&delivery->conn, loop_of(delivery)->now_ns +
-                                           client_wait_ms(&delivery->client) * NS_PER_MS);
+        conn_deadline(&delivery->conn,
+                      loop_of(delivery)->now_ns + client_wait_ms(&delivery->client) * NS_PER_MS);
     decide(delivery);
 }
 

@@ -64,8 +64,7 @@ int egress_init(struct egress *egress, struct loop *loop, const struct egress_se
 void egress_start(struct egress *egress, struct share *share)
 {
     egress->share = share;
-    timer_arm(&egress->loop->timers, &egress->sweep,
-              egress->loop->now_ns + SWEEP_MS * NS_PER_MS);
+    timer_arm(&egress->loop->timers, &egress->sweep, egress->loop->now_ns + SWEEP_MS * NS_PER_MS);
 }
 
 void egress_on_ready(void *context, struct queue *queue)
@@ -80,14 +79,14 @@ static void on_sweep(struct op *op)
 {
     struct egress *egress = container_of(op, struct egress, sweep.op);
     uint64_t now_ns = egress->loop->now_ns;
-    list_for_each(&egress->old_routes, link, following) {
+    list_for_each (&egress->old_routes, link, following) {
         struct route *route = container_of(link, struct route, old);
         if (now_ns - route->used_ns < ROUTE_IDLE_MS * NS_PER_MS)
             break;
         if (route_unused(route))
             route_free(route);
     }
-    list_for_each(&egress->old_lanes, link, following) {
+    list_for_each (&egress->old_lanes, link, following) {
         struct lane *lane = container_of(link, struct lane, old);
         if (now_ns - lane->used_ns < LANE_IDLE_MS * NS_PER_MS)
             break;
@@ -116,7 +115,7 @@ static void on_dns_stopped(struct op *op)
 static void on_drain_deadline(struct op *op)
 {
     struct egress *egress = container_of(op, struct egress, drain_deadline.op);
-    list_for_each(&egress->deliveries, link, following)
+    list_for_each (&egress->deliveries, link, following)
         delivery_cut(link);
 }
 
@@ -126,7 +125,7 @@ void egress_drain(struct egress *egress, struct op *done)
     egress->draining = true;
     egress->drained = done;
     timer_disarm(&egress->loop->timers, &egress->sweep);
-    list_for_each(&egress->old_lanes, link, following)
+    list_for_each (&egress->old_lanes, link, following)
         lane_drain(container_of(link, struct lane, old));
     if (list_empty(&egress->deliveries)) {
         dns_stop(egress->dns, &egress->dns_stopped);

@@ -35,12 +35,12 @@ struct egress {
     struct share *share; /* set by egress_start */
     struct dns *dns;
     struct egress_settings settings;
-    struct span source; /* name of the one egress source */
-    struct map routes;  /* by domain */
-    struct map lanes;   /* by key */
+    struct span source;                /* name of the one egress source */
+    struct map routes;                 /* by domain */
+    struct map lanes;                  /* by key */
     struct list old_routes, old_lanes; /* least recently used first */
-    struct list deliveries; /* all, by delivery.all */
-    struct chunk_pool chunks; /* for the texts of replies while a row is borrowed */
+    struct list deliveries;            /* all, by delivery.all */
+    struct chunk_pool chunks;          /* for the texts of replies while a row is borrowed */
     struct timer sweep;
     struct timer drain_deadline;
     struct op dns_stopped;

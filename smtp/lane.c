@@ -149,9 +149,9 @@ struct row *lane_take_row(struct lane *lane)
 static unsigned due_rows(const struct lane *lane, unsigned enough)
 {
     unsigned count = 0, queues = 0;
-    list_for_each(&lane->flows, link, following_flow) {
+    list_for_each (&lane->flows, link, following_flow) {
         const struct flow *flow = container_of(link, struct flow, turn);
-        list_for_each(&flow->queues, each, following_queue) {
+        list_for_each (&flow->queues, each, following_queue) {
             const struct queue *queue = container_of(each, struct queue, want);
             count += share_due_rows(queue, enough - count);
             if (count == enough || ++queues == LANE_COUNTED_QUEUES)

@@ -11,19 +11,20 @@
  * reply, and new mail waits. Failures are remembered per address, so a dead host of several costs
  * one time-out, not one per message.
  *
- * Connections are opened while none is idle and more rows are due than connections are on their way:
- * at most as many at once as are already established (so a dead site sees one attempt, a live one a
- * doubling ramp), within connection_limit and max_connection_rate over all workers. */
+ * Connections are opened while none is idle and more rows are due than connections are on their
+ * way: at most as many at once as are already established (so a dead site sees one attempt, a live
+ * one a doubling ramp), within connection_limit and max_connection_rate over all workers. */
 #pragma once
 
 #include "smtp/egress.h"
 
 enum {
-    LANE_QUANTUM = 16,           /* recipients a flow may send before the next flow's turn */
-    LANE_SLOT_RETRY_MS = 20,     /* another worker holds the slots: ask again */
-    LANE_HOLD_MS = 30 * 1000,    /* all hosts failed: leave them alone, at most one retry interval */
-    LANE_COUNTED_QUEUES = 100,   /* looked at before another connection: more open it a moment later */
-    LANE_IDLE_MS = 60 * 1000,    /* a lane that nobody uses is forgotten */
+    LANE_QUANTUM = 16,        /* recipients a flow may send before the next flow's turn */
+    LANE_SLOT_RETRY_MS = 20,  /* another worker holds the slots: ask again */
+    LANE_HOLD_MS = 30 * 1000, /* all hosts failed: leave them alone, at most one retry interval */
+    LANE_COUNTED_QUEUES =
+        100,                  /* looked at before another connection: more open it a moment later */
+    LANE_IDLE_MS = 60 * 1000, /* a lane that nobody uses is forgotten */
 };
 
 /* One address to dial, of one host of the plan. */
@@ -37,7 +38,7 @@ struct host {
 struct lane {
     struct egress *egress;
     struct map_node by_key;
-    struct list_link old; /* in egress->old_lanes */
+    struct list_link old;  /* in egress->old_lanes */
     struct span key, site; /* "source->site" */
     struct lane_limit *limit;
     const struct plan *hosts_from; /* what `hosts` was made of: compared, never followed */
@@ -54,7 +55,7 @@ struct lane {
     uint64_t rate_until_ns; /* the message rate allows the next one then */
     unsigned failures;      /* consecutive failed connections */
     uint64_t used_ns;
-    struct op advance;      /* nudged: look at yourself */
+    struct op advance; /* nudged: look at yourself */
     struct timer wake;
 };
 

@@ -115,8 +115,8 @@ uint64_t rate_take(_Atomic uint64_t *tat_ns, const struct rate *rate, uint64_t n
     uint64_t burst = rate->burst ? rate->burst : rate->count;
     /* 128 bits: a year's period times a large burst must not overflow. */
     uint64_t interval = rate->period_ms * NS_PER_MS / rate->count;
-    uint64_t tolerance = (uint64_t)((unsigned __int128)rate->period_ms * NS_PER_MS * (burst - 1) /
-                                    rate->count);
+    uint64_t tolerance =
+        (uint64_t)((unsigned __int128)rate->period_ms * NS_PER_MS * (burst - 1) / rate->count);
     uint64_t tat = atomic_load(tat_ns);
     for (;;) {
         uint64_t start = tat > now_ns ? tat : now_ns;

@@ -21,7 +21,8 @@ static const struct config_route *configured(const struct config *config, struct
 
 static struct route *find(struct egress *egress, struct span domain, uint64_t hash)
 {
-    for (struct map_node *node = map_find(&egress->routes, hash); node; node = map_find_next(node)) {
+    for (struct map_node *node = map_find(&egress->routes, hash); node;
+         node = map_find_next(node)) {
         struct route *route = container_of(node, struct route, by_domain);
         if (span_equals(span_of(route->domain, route->domain_len), domain))
             return route;
@@ -65,12 +66,16 @@ static void settle_without_hosts(struct route *route, struct queue *queue)
     share_settle_queue(route->egress->share, queue, &attempt);
 }
 
-/* No memory for a lane or a plan: the rows are deferred, which writes nothing that was not there. */
+/* No memory for a lane or a plan: the rows are deferred, which writes nothing that was not there.
+ */
 static void settle_without_memory(struct egress *egress, struct queue *queue)
 {
     struct verdict verdict = {
         .outcome = OUTCOME_DEFERRED,
-        .reply = {.code = 451, .enhanced = {4, 3, 0}, .text = SPAN("out of memory"), .internal = true},
+        .reply = {.code = 451,
+                  .enhanced = {4, 3, 0},
+                  .text = SPAN("out of memory"),
+                  .internal = true},
     };
     struct attempt attempt = {.verdicts = &verdict,
                               .source = egress->source,

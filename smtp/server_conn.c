@@ -31,8 +31,8 @@ struct session {
     struct server server;
     struct smtp_listener *from;
     struct list_link link;
-    struct op stored; /* share_accept */
-    struct op room;   /* message_append */
+    struct op stored;        /* share_accept */
+    struct op room;          /* message_append */
     struct message *storing; /* NULL: no commit is waited for */
     struct sink replies;     /* in a slot of ingress->buffers while it is not empty */
     uint64_t phase_since_ns; /* when the present command or data began */
@@ -187,7 +187,8 @@ static uint64_t data_window_ms(const struct session *session)
     return ingress_of(session)->settings.config->limits.data_rate_window_ms;
 }
 
-/* Each phase has its own clock; within PHASE_DATA each full window that met the rate starts anew. */
+/* Each phase has its own clock; within PHASE_DATA each full window that met the rate starts anew.
+ */
 static void note_phase(struct session *session)
 {
     enum server_phase phase = server_phase(&session->server);
@@ -458,8 +459,8 @@ static int open_listener(struct ingress *ingress, struct smtp_listener *listener
         .tenant_header = all->policy.tenant_header,
         .campaign_header = all->policy.campaign_header,
     };
-    return listener_init(&listener->listener, ingress->loop, &config->address, ingress->settings.admission,
-                         on_connection, listener);
+    return listener_init(&listener->listener, ingress->loop, &config->address,
+                         ingress->settings.admission, on_connection, listener);
 }
 
 static int open_listeners(struct ingress *ingress, const struct config_listener **ret_failed)
@@ -485,8 +486,7 @@ static int open_listeners(struct ingress *ingress, const struct config_listener 
 static void on_drain_deadline(struct op *op);
 
 int ingress_init(struct ingress *ingress, struct loop *loop, struct share *share,
-                 const struct ingress_settings *settings,
-                 const struct config_listener **ret_failed)
+                 const struct ingress_settings *settings, const struct config_listener **ret_failed)
 {
     *ingress = (struct ingress){.loop = loop, .share = share, .settings = *settings};
     *ret_failed = NULL;
@@ -516,7 +516,7 @@ static void on_listener_stopped(struct op *op)
 static void on_drain_deadline(struct op *op)
 {
     struct ingress *ingress = container_of(op, struct ingress, drain_deadline.op);
-    list_for_each(&ingress->sessions, link, following)
+    list_for_each (&ingress->sessions, link, following)
         conn_abort(&container_of(link, struct session, link)->conn);
 }
 
@@ -528,7 +528,7 @@ void ingress_drain(struct ingress *ingress, struct op *done)
         ingress->listeners[i].listener.on_stopped = on_listener_stopped;
         listener_stop(&ingress->listeners[i].listener);
     }
-    list_for_each(&ingress->sessions, link, following) {
+    list_for_each (&ingress->sessions, link, following) {
         struct session *session = container_of(link, struct session, link);
         if (session->admitted)
             server_drain(&session->server);

@@ -1,4 +1,5 @@
-/* server_conn: SMTP sessions on a worker: a listener's connections, each a conn and a server dialogue.
+/* server_conn: SMTP sessions on a worker: a listener's connections, each a conn and a server
+ * dialogue.
  *
  * `struct ingress` is one worker's inbound side. It owns the listeners, the
  * pools and the sessions; a session owns its conn, its dialogue and the commit it waits for.

@@ -4,7 +4,8 @@
  * lane_limit.h, the configuration snapshot, and counters that only the worker itself writes. The
  * process runs each worker in a thread (core/main.c); the simulator runs several in one.
  *
- *     worker_init (main thread) --> worker_start (its thread) --> turns --> worker_drain --> drained
+ *     worker_init (main thread) --> worker_start (its thread) --> turns --> worker_drain -->
+ * drained
  *
  * The drain: no new sessions and transactions, then the running ones end or are cut after
  * system_shutdown_timeout, then the share records what is open, then the loop stops. */
@@ -24,7 +25,8 @@ struct worker_settings {
     size_t own_address_count;
 };
 
-/* The spool for this configuration; totals are divided by the workers. `config` outlives the spool. */
+/* The spool for this configuration; totals are divided by the workers. `config` outlives the spool.
+ */
 struct spool_options worker_spool_options(struct config *config, unsigned workers,
                                           struct hash_seed seed);
 

@@ -1,6 +1,6 @@
-/* replay: runs a fuzz target over every file of the folders (or over the files) given, whole and cut
- * at up to CUTS lengths; what libFuzzer found stays tested in builds without it. An absent or empty
- * corpus is a failure. */
+/* replay: runs a fuzz target over every file of the folders (or over the files) given, whole and
+ * cut at up to CUTS lengths; what libFuzzer found stays tested in builds without it. An absent or
+ * empty corpus is a failure. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>

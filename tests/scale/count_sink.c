@@ -176,9 +176,8 @@ static void on_connection(struct server *server)
 
 static bool listen_on(struct server *server, uint16_t port)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons(port),
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
     int on = 1;
     server->poll_fd = epoll_create1(EPOLL_CLOEXEC);

@@ -1,5 +1,5 @@
-/* fill_rows: writes a queue of N rows into a data folder, as a daemon that has failed to deliver them
- * would have left it. For rows.py, which measures how a daemon starts over such a queue.
+/* fill_rows: writes a queue of N rows into a data folder, as a daemon that has failed to deliver
+ * them would have left it. For rows.py, which measures how a daemon starts over such a queue.
  *
  *     fill_rows DATA_DIR ROWS QUEUES BODY_BYTES DUE_IN_S
  *
@@ -48,7 +48,8 @@ static void put_queue(struct filler *filler, uint64_t queue)
                                  .rows = filler->rows / filler->queues};
     check(queue_record_write(&value, &arena, &record));
     store_batch_put(filler->batch, FAMILY_QUEUE,
-                    queue_key(key, shard_of(queue), (uint32_t)(queue / SHARD_COUNT + 1)), &record, 1);
+                    queue_key(key, shard_of(queue), (uint32_t)(queue / SHARD_COUNT + 1)), &record,
+                    1);
     arena_fini(&arena);
 }
 
@@ -104,7 +105,8 @@ static char *make_body(size_t size)
     check(body);
     size_t len = (size_t)sprintf(body, "From: <sender@sender.example>\r\nSubject: waiting\r\n\r\n");
     while (len < size)
-        len += (size_t)sprintf(body + len, "a line of sixty-two characters, more or less, as mail has\r\n");
+        len += (size_t)sprintf(body + len,
+                               "a line of sixty-two characters, more or less, as mail has\r\n");
     memcpy(body + size - 2, "\r\n", 2);
     return body;
 }
@@ -120,7 +122,8 @@ int main(int argc, char **argv)
         .now_ms = clock_wall_ms(),
     };
     if (!filler.rows || !filler.queues || filler.body_bytes < 64)
-        return fprintf(stderr, "fill_rows: rows and queues above 0, bodies of 64 bytes or more\n"), 2;
+        return fprintf(stderr, "fill_rows: rows and queues above 0, bodies of 64 bytes or more\n"),
+               2;
     filler.due_ms = filler.now_ms + strtoull(argv[5], NULL, 10) * 1000;
     filler.body = make_body(filler.body_bytes);
     chunk_pool_init(&filler.pool, 64 << 20, 1 << 20);

@@ -135,8 +135,9 @@ static bool passes(unsigned m, unsigned r)
         return false;
     }
     if (copy->received + (copy->reported ? 1 : 0) > 1 + copy->excuses) {
-        fprintf(stderr, "DUPLICATE without excuse: message %u for r%u: received %u, reported %u, "
-                        "excuses %u\n",
+        fprintf(stderr,
+                "DUPLICATE without excuse: message %u for r%u: received %u, reported %u, "
+                "excuses %u\n",
                 m, r, copy->received, copy->reported, copy->excuses);
         return false;
     }

@@ -1,8 +1,8 @@
 /* auditor: what was promised to whom, and what came of it. Shares no code with the daemon.
  *
  * A copy is one recipient of one message. The injector tells of each 250 it read (promised) and
- * of each message that it does not know the end of (perhaps). The receiving servers tell of each copy
- * for which they sent a 250 (received), of reports of failure (reported), and of everything
+ * of each message that it does not know the end of (perhaps). The receiving servers tell of each
+ * copy for which they sent a 250 (received), of reports of failure (reported), and of everything
  * that excuses a second copy: an answer that the daemon may not have heard or recorded. */
 #pragma once
 
@@ -10,7 +10,7 @@
 
 enum { AUDIT_MESSAGES = 4096, AUDIT_RECIPIENTS = 16 };
 
-unsigned audit_new(unsigned recipients);  /* the next message's number */
+unsigned audit_new(unsigned recipients); /* the next message's number */
 void audit_promised(unsigned message);
 void audit_received(unsigned message, unsigned recipient);
 void audit_reported(unsigned message, unsigned recipient);

@@ -1,8 +1,8 @@
 /* simulate [--seed S] [--seeds N] [--jobs J] [--trace]
  *
- * A seed runs in a process of its own, so that a crash of the daemon may leak its memory and a failed
- * check ends only that seed; J of them at a time, as many as there are cores if nothing is said.
- * What a seed prints is shown when it has ended; with --trace it is shown as it comes. */
+ * A seed runs in a process of its own, so that a crash of the daemon may leak its memory and a
+ * failed check ends only that seed; J of them at a time, as many as there are cores if nothing is
+ * said. What a seed prints is shown when it has ended; with --trace it is shown as it comes. */
 #include "core/check.h"
 #include "tests/sim/sim.h"
 

@@ -1,5 +1,5 @@
-/* dns/resolver.h by script: "dN.test" has two mail hosts, "single.test" only an address, "gone.test"
- * does not exist, "null.test" takes no mail. Anything may fail for a while. */
+/* dns/resolver.h by script: "dN.test" has two mail hosts, "single.test" only an address,
+ * "gone.test" does not exist, "null.test" takes no mail. Anything may fail for a while. */
 #include "tests/sim/sim.h"
 
 #include "core/clock.h"

@@ -18,7 +18,7 @@ struct end {
     void *owner;
     bool daemon; /* the daemon's side: dies with its life */
     bool dead, finished;
-    size_t trickle; /* so many bytes more go one by one */
+    size_t trickle;      /* so many bytes more go one by one */
     uint64_t arrives_ns; /* of the last piece sent: order is kept */
     size_t on_the_way;
     struct end *all;
@@ -32,8 +32,8 @@ struct piece {
 
 struct server {
     struct address address;
-    net_arrived *arrived;           /* a peer's */
-    net_daemon_accept *accept;      /* the daemon's */
+    net_arrived *arrived;      /* a peer's */
+    net_daemon_accept *accept; /* the daemon's */
     void *context;
     bool down;
     unsigned life;

@@ -1,8 +1,7 @@
-/* Recipients are "rN-mM-KIND@domain": N the recipient's index, M the message's number, KIND what the
- * server does with it: "ok", "bad" (always 550), "slow" (4yz a few times first), "never" (4yz until it
- * expires). The header
- * "X-Message: M" tells a report of failure which message it is about; its Final-Recipient lines tell
- * the recipients. */
+/* Recipients are "rN-mM-KIND@domain": N the recipient's index, M the message's number, KIND what
+ * the server does with it: "ok", "bad" (always 550), "slow" (4yz a few times first), "never" (4yz
+ * until it expires). The header "X-Message: M" tells a report of failure which message it is about;
+ * its Final-Recipient lines tell the recipients. */
 #include "tests/sim/peers.h"
 
 #include "core/clock.h"
@@ -19,7 +18,7 @@ enum { BODY_MAX = 400 * 1024 };
 struct injector {
     struct address daemon;
     struct end *end;
-    unsigned left;       /* messages */
+    unsigned left; /* messages */
     unsigned on_connection;
     unsigned message, recipients, replies_due, refused;
     enum { GREETING, HELLO, ENVELOPE, END } step;
@@ -59,8 +58,8 @@ static void put(struct injector *injector, const char *text)
 
 static const char *pick_domain(void)
 {
-    static const char *const domains[] = {"d0.test", "d0.test", "d1.test", "d1.test", "d2.test",
-                                          "single.test", "gone.test", "null.test"};
+    static const char *const domains[] = {"d0.test", "d0.test",     "d1.test",   "d1.test",
+                                          "d2.test", "single.test", "gone.test", "null.test"};
     return domains[world_draw(8)];
 }
 
@@ -83,7 +82,8 @@ static void send_envelope(struct injector *injector)
     for (unsigned r = 0; r < injector->recipients; r++) {
         if (world_chance(500))
             domain = pick_domain();
-        sink_format(&sink, "RCPT TO:<r%u-m%u-%s@%s>\r\n", r, injector->message, pick_kind(), domain);
+        sink_format(&sink, "RCPT TO:<r%u-m%u-%s@%s>\r\n", r, injector->message, pick_kind(),
+                    domain);
     }
     sink_format(&sink, "DATA\r\n");
     check(!sink.full);
@@ -98,7 +98,8 @@ static void send_body(struct injector *injector)
     size_t size = world_chance(20) ? world_draw(BODY_MAX) : world_draw(4000);
     char *body = malloc(size + 1024);
     check(body);
-    size_t len = (size_t)sprintf(body, "Subject: simulated\r\nX-Message: %u\r\n\r\n", injector->message);
+    size_t len =
+        (size_t)sprintf(body, "Subject: simulated\r\nX-Message: %u\r\n\r\n", injector->message);
     while (len < size) {
         if (world_chance(50))
             len += (size_t)sprintf(body + len, "..dot\r\n");
@@ -189,8 +190,8 @@ static void injector_broken(void *owner, struct end *end)
     reconnect(owner);
 }
 
-static const struct end_events injector_events = {
-    NULL, injector_received, injector_broken, injector_broken};
+static const struct end_events injector_events = {NULL, injector_received, injector_broken,
+                                                  injector_broken};
 
 void peers_inject(const struct address *daemon, unsigned messages)
 {
@@ -306,8 +307,8 @@ static void note_recipient(struct server *server, const char *line)
     server->count++;
 }
 
-/* A report of failure names each copy in a Final-Recipient line. What follows the last one may be the
- * original, which says nothing about this report. */
+/* A report of failure names each copy in a Final-Recipient line. What follows the last one may be
+ * the original, which says nothing about this report. */
 static void read_report(struct server *server)
 {
     static const char field[] = "\r\nFinal-Recipient: rfc822; ";
@@ -456,7 +457,8 @@ static void keep(struct server *server, char byte)
 static bool dot_line(const struct server *server)
 {
     return (server->data_len == 3 && memcmp(server->data, ".\r\n", 3) == 0) ||
-           (server->data_len >= 5 && memcmp(server->data + server->data_len - 5, "\r\n.\r\n", 5) == 0);
+           (server->data_len >= 5 &&
+            memcmp(server->data + server->data_len - 5, "\r\n.\r\n", 5) == 0);
 }
 
 static void end_of_chunk(struct server *server)
@@ -527,8 +529,8 @@ static void server_finished(void *owner, struct end *end)
     close_server(owner, "the daemon ended the connection");
 }
 
-static const struct end_events server_events = {
-    NULL, server_received, server_finished, server_broken};
+static const struct end_events server_events = {NULL, server_received, server_finished,
+                                                server_broken};
 
 static void greet(void *context, uint64_t argument)
 {

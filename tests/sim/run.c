@@ -1,7 +1,7 @@
 /* The scenario: injectors, receiving servers, two or three workers, and whatever the seed brings:
- * lost connections, temporary failures, slow peers, dead hosts, crashes between any two events, clean
- * stops, a full disk, a stepped clock, mail that nobody takes until it expires. After a while the
- * world becomes calm, and then everything promised must have come to its end, the store must be
+ * lost connections, temporary failures, slow peers, dead hosts, crashes between any two events,
+ * clean stops, a full disk, a stepped clock, mail that nobody takes until it expires. After a while
+ * the world becomes calm, and then everything promised must have come to its end, the store must be
  * empty of mail, and each duplicate must have its excuse. After each life, and now and then within
  * one, `queue check` must find no illegal state. */
 #include "core/clock.h"
@@ -319,8 +319,9 @@ static bool lost(void)
 
 static void report_stuck(void)
 {
-    fprintf(stderr, "STUCK: promised mail is neither received nor reported, or the store keeps mail "
-                    "(complete %d, empty %d)\n",
+    fprintf(stderr,
+            "STUCK: promised mail is neither received nor reported, or the store keeps mail "
+            "(complete %d, empty %d)\n",
             audit_complete(), store_empty_of_mail());
 }
 
@@ -368,6 +369,7 @@ bool run_seed(uint64_t seed, const char *folder, bool trace)
            "(%u excuses), %u crashes, %u stops, %llu events, %.0f virtual s: %s\n",
            (unsigned long long)seed, counts.messages, counts.promised, counts.received,
            counts.reported, counts.duplicates, counts.excused, faults.crashes, faults.stops,
-           (unsigned long long)world.happened, (double)world.now_ns / 1e9, passed ? "ok" : "FAILED");
+           (unsigned long long)world.happened, (double)world.now_ns / 1e9,
+           passed ? "ok" : "FAILED");
     return passed;
 }

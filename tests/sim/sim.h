@@ -6,15 +6,15 @@
  *
  *     world.c    core/clock.h, core/entropy.c, and the list of what happens when
  *     net.c      the sockets of core/io.h: streams with latency, cut in random pieces, lost at will
- *     ring.c     core/io.h itself; files are real files in the seed's folder, unsynced tails are lost
- *     store.c    queue/store.h: synced and unsynced batches, a crash keeps a prefix of the latter;
+ *     ring.c     core/io.h itself; files are real files in the seed's folder, unsynced tails are
+ * lost store.c    queue/store.h: synced and unsynced batches, a crash keeps a prefix of the latter;
  *                aborts on a Put over a live fresh, body or row key
  *     threads.c  queue/committer_thread.h, queue/loader_thread.h: steps at random moments
  *     names.c    dns/resolver.h: answers by script
  *
  * On top: peers.c (injectors and receiving servers that misbehave by script) and auditor.c (who was
- * promised what, who got what; nothing of the daemon's code). run.c is the scenario, main.c runs many
- * seeds. */
+ * promised what, who got what; nothing of the daemon's code). run.c is the scenario, main.c runs
+ * many seeds. */
 #pragma once
 
 #include "core/address.h"
@@ -28,14 +28,14 @@
 
 struct world {
     uint64_t seed;
-    uint64_t now_ns;     /* virtual monotonic time */
+    uint64_t now_ns;        /* virtual monotonic time */
     int64_t wall_offset_ms; /* wall = start + now + this: steps of the clock */
     struct random random;   /* of the world; the daemon's generators are seeded from it */
     const char *folder;     /* of this seed, for files */
     uint64_t happened;
-    unsigned life;          /* raised by a crash: what belonged to an earlier life does not happen */
-    bool calm;              /* no more faults: the queue must drain */
-    bool expiry;         /* mail that nobody takes expires after minutes */
+    unsigned life; /* raised by a crash: what belonged to an earlier life does not happen */
+    bool calm;     /* no more faults: the queue must drain */
+    bool expiry;   /* mail that nobody takes expires after minutes */
     bool trace;
 };
 extern struct world world;
@@ -54,10 +54,11 @@ uint64_t world_next_ns(void); /* UINT64_MAX: nothing is planned */
 
 uint64_t world_draw(uint64_t bound); /* 0 <= result < bound */
 bool world_chance(unsigned of_thousand);
-bool world_fault(unsigned of_thousand); /* never when calm */
+bool world_fault(unsigned of_thousand);                                  /* never when calm */
 void say(const char *format, ...) __attribute__((format(printf, 1, 2))); /* with --trace */
 
-/* ---- net.c: both ends of a stream; the daemon's ends are fds of ring.c, the others are peers' ---- */
+/* ---- net.c: both ends of a stream; the daemon's ends are fds of ring.c, the others are peers'
+ * ---- */
 
 struct end;
 struct end_events {
@@ -95,8 +96,8 @@ size_t net_room(const struct end *end); /* bytes that may be sent now (window) *
 
 struct io;
 bool ring_has_results(const struct io *io);
-void ring_crash(void);  /* files lose a random part of what was not synced */
-void store_crash(void); /* the same for batches */
+void ring_crash(void);          /* files lose a random part of what was not synced */
+void store_crash(void);         /* the same for batches */
 bool store_empty_of_mail(void); /* no fresh, row, body, ref */
 uint64_t store_commits(void);
 void store_set_full(bool full); /* commits and revivals give -ENOSPC */

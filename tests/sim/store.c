@@ -107,9 +107,9 @@ static void table_put(struct table *table, const struct entry *entry)
     size_t at = lower_bound(table, span_of(entry->key, entry->key_len));
     memmove(&table->entries[at + 1], &table->entries[at],
             (table->count - at) * sizeof *table->entries);
-    table->entries[at] = (struct entry){copy(entry->key, entry->key_len),
-                                        copy(entry->value, entry->value_len), entry->key_len,
-                                        entry->value_len};
+    table->entries[at] =
+        (struct entry){copy(entry->key, entry->key_len), copy(entry->value, entry->value_len),
+                       entry->key_len, entry->value_len};
     table->count++;
 }
 

@@ -1,5 +1,5 @@
-/* queue/committer_thread.h and queue/loader_thread.h without threads: what was handed over is worked
- * on at random moments later. */
+/* queue/committer_thread.h and queue/loader_thread.h without threads: what was handed over is
+ * worked on at random moments later. */
 #include "tests/sim/sim.h"
 
 #include "core/clock.h"
@@ -107,7 +107,7 @@ int committer_stop(struct committer_thread *thread)
 
 int committer_state(const struct committer_thread *thread)
 {
-    return thread->committer->dead ? thread->committer->dead
+    return thread->committer->dead   ? thread->committer->dead
            : thread->committer->full ? -28 /* ENOSPC */
                                      : 0;
 }
@@ -137,7 +137,8 @@ void load_submit(struct loader_threads *threads, struct load *load)
 {
     check(load->op.state == OP_IDLE);
     load->op.state = OP_BUSY;
-    world_later(50000 + world_draw(world_fault(50) ? NS_PER_S : 5 * NS_PER_MS), true, on_load, load, 0);
+    world_later(50000 + world_draw(world_fault(50) ? NS_PER_S : 5 * NS_PER_MS), true, on_load, load,
+                0);
 }
 
 void loader_stop(struct loader_threads *threads)

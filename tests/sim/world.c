@@ -1,4 +1,5 @@
-/* World: the list of what happens when is a binary heap ordered by time, then by when it was planned. */
+/* World: the list of what happens when is a binary heap ordered by time, then by when it was
+ * planned. */
 #include "tests/sim/sim.h"
 
 #include "core/clock.h"
@@ -79,8 +80,8 @@ void world_later(uint64_t delay_ns, bool mortal, happening *what, void *context,
         check(plan.heap);
     }
     size_t at = plan.count++;
-    plan.heap[at] = (struct planned){world.now_ns + delay_ns, plan.order++, what, context,
-                                     argument, mortal ? world.life : 0};
+    plan.heap[at] = (struct planned){world.now_ns + delay_ns, plan.order++, what, context, argument,
+                                     mortal ? world.life : 0};
     while (at > 0 && before(&plan.heap[at], &plan.heap[(at - 1) / 2])) {
         swap(at, (at - 1) / 2);
         at = (at - 1) / 2;

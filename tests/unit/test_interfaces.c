@@ -12,7 +12,8 @@ static bool contains(const struct address *addresses, size_t count, const char *
     struct address wanted;
     assert_true(address_parse(span_string(text), 25, &wanted));
     for (size_t i = 0; i < count; i++)
-        if (addresses[i].len == wanted.len && memcmp(&addresses[i].any, &wanted.any, wanted.len) == 0)
+        if (addresses[i].len == wanted.len &&
+            memcmp(&addresses[i].any, &wanted.any, wanted.len) == 0)
             return true;
     return false;
 }

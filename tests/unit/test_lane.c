@@ -1,5 +1,5 @@
-/* The lane's waits: whatever they meet on the way, a queue that wants the lane is served in the end.
- * Deliveries and the share are the test's own. */
+/* The lane's waits: whatever they meet on the way, a queue that wants the lane is served in the
+ * end. Deliveries and the share are the test's own. */
 #include "smtp/lane.h"
 
 #include "core/config.h"
@@ -97,8 +97,8 @@ static int setup(void **state)
                                 .source = SPAN("default")};
     list_init(&f->egress.old_lanes);
     assert_int_equal(map_init(&f->egress.lanes, 16), 0);
-    f->host = (struct plan_host){
-        .name = SPAN("mx.test"), .address_count = 1, .addresses = &f->address};
+    f->host =
+        (struct plan_host){.name = SPAN("mx.test"), .address_count = 1, .addresses = &f->address};
     f->plan = (struct plan){
         .site = SPAN("mx.test"), .expires_ns = UINT64_MAX, .hosts = &f->host, .host_count = 1};
     f->queue = (struct queue){.name = SPAN("one.test"), .domain = SPAN("one.test")};
@@ -138,7 +138,8 @@ static const struct connect_failure refused = {.reply = {.code = 451}};
 
 /* ---- tests ---- */
 
-/* The slot that another worker asked for is left to it for a moment: a wait shorter than the hold. */
+/* The slot that another worker asked for is left to it for a moment: a wait shorter than the hold.
+ */
 static void a_hold_outlives_a_shorter_wait(void **state)
 {
     struct fixture *f = *state;
@@ -155,7 +156,8 @@ static void a_hold_outlives_a_shorter_wait(void **state)
     lane_delivery_gone(f->lane, false);
 }
 
-/* A second connection fails while the first one's failure holds the lane: its host is bad for longer. */
+/* A second connection fails while the first one's failure holds the lane: its host is bad for
+ * longer. */
 static void a_late_failure_outlasts_the_hold(void **state)
 {
     struct fixture *f = *state;

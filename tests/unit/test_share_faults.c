@@ -140,9 +140,9 @@ static void an_upload_meets_a_full_disk(void **state)
     free(text);
 }
 
-/* The queue's record names the due time before which no row lies on disk. A checkpoint that the full
- * disk refuses must not make the share believe a lower one: the row that is put there later would not
- * be found after a restart. */
+/* The queue's record names the due time before which no row lies on disk. A checkpoint that the
+ * full disk refuses must not make the share believe a lower one: the row that is put there later
+ * would not be found after a restart. */
 static void a_refused_checkpoint_lowers_nothing(void **state)
 {
     struct fixture *f = *state;

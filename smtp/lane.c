@@ -57,6 +57,8 @@ static void flow_free(struct lane *lane, struct flow *flow)
     map_remove(&lane->flows_by_name, &flow->by_name);
     list_remove(&flow->turn);
     free(flow);
+    if (list_empty(&lane->flows))
+        lane_limit_stop_waiting(lane->limit, lane->egress->loop->index);
 }
 
 static struct flow *next_flow(struct lane *lane)

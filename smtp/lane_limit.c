@@ -83,14 +83,19 @@ static uint64_t worker_bit(unsigned worker)
     return UINT64_C(1) << (worker % 64);
 }
 
+void lane_limit_stop_waiting(struct lane_limit *limit, unsigned worker)
+{
+    if (atomic_load_explicit(&limit->waiting, memory_order_relaxed) & worker_bit(worker))
+        atomic_fetch_and(&limit->waiting, ~worker_bit(worker));
+}
+
 bool lane_limit_take_slot(struct lane_limit *limit, uint64_t total, unsigned worker)
 {
     uint32_t slots = atomic_load(&limit->slots);
     while (slots < total) {
         if (!atomic_compare_exchange_weak(&limit->slots, &slots, slots + 1))
             continue;
-        if (atomic_load_explicit(&limit->waiting, memory_order_relaxed) & worker_bit(worker))
-            atomic_fetch_and(&limit->waiting, ~worker_bit(worker));
+        lane_limit_stop_waiting(limit, worker);
         return true;
     }
     atomic_fetch_or(&limit->waiting, worker_bit(worker));

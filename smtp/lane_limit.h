@@ -48,6 +48,8 @@ void lane_limit_put(struct lane_limits *limits, struct lane_limit *limit);
 /* One of at most `total` slots. False: none is free, and `worker` is noted as waiting. */
 MUST_USE bool lane_limit_take_slot(struct lane_limit *limit, uint64_t total, unsigned worker);
 void lane_limit_give_slot(struct lane_limit *limit);
+/* `worker` has nothing to send any more: it does not wait. */
+void lane_limit_stop_waiting(struct lane_limit *limit, unsigned worker);
 /* Whether another worker waits for a slot. */
 bool lane_limit_contended(const struct lane_limit *limit, unsigned worker);
 

@@ -39,6 +39,16 @@ static void slots_are_a_total_over_workers(void **state)
     assert_false(lane_limit_contended(&limit, 0));
 }
 
+static void who_has_nothing_left_does_not_wait(void **state)
+{
+    struct lane_limit limit = {0};
+    assert_true(lane_limit_take_slot(&limit, 1, 0));
+    assert_false(lane_limit_take_slot(&limit, 1, 1));
+    assert_true(lane_limit_contended(&limit, 0));
+    lane_limit_stop_waiting(&limit, 1);
+    assert_false(lane_limit_contended(&limit, 0));
+}
+
 /* A total that shrank below what is open denies until enough has been given back. */
 static void a_smaller_total_denies(void **state)
 {
@@ -106,6 +116,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_cell_per_key),
         cmocka_unit_test(slots_are_a_total_over_workers),
+        cmocka_unit_test(who_has_nothing_left_does_not_wait),
         cmocka_unit_test(a_smaller_total_denies),
         cmocka_unit_test(a_rate_spends_its_burst_then_paces),
         cmocka_unit_test(a_burst_of_one_spaces_evenly),

@@ -4,8 +4,8 @@
  * or that is over the budget, stays on disk only: `loaded_to` is lowered to it, so that the next
  * load begins there. A load and a settlement may run at the same time, and the load may see the
  * store before or after it: so rows in memory win over what a load brings, and what goes while a
- * load is in flight leaves a stub (HELD_GONE) that wins as well. If not even a stub finds memory,
- * the load is stale and what it brings is dropped as a whole. */
+ * load is in flight leaves a marker (HELD_GONE) that wins as well. If not even a marker finds
+ * memory, the load is stale and what it brings is dropped as a whole. */
 #include "core/clock.h"
 #include "queue/spool_private.h"
 
@@ -234,23 +234,23 @@ void window_forget(struct held *held)
     held_leave(held);
     if (!window->load || held->intake)
         return;
-    struct held *stub = malloc(sizeof(*stub));
-    if (!stub) {
+    struct held *marker = malloc(sizeof(*marker));
+    if (!marker) {
         window->load->stale = true;
         return;
     }
-    *stub = (struct held){.malloced = true, .state = HELD_GONE};
-    stub->row.envelope.id = id;
-    held_enter(stub, queue);
-    list_append(&window->gone, &stub->link);
+    *marker = (struct held){.malloced = true, .state = HELD_GONE};
+    marker->row.envelope.id = id;
+    held_enter(marker, queue);
+    list_append(&window->gone, &marker->link);
 }
 
-static void drop_stubs(struct window *window)
+static void drop_markers(struct window *window)
 {
     for (struct list_link *link; (link = list_first(&window->gone));) {
-        struct held *stub = container_of(link, struct held, link);
-        held_leave(stub);
-        held_free(stub);
+        struct held *marker = container_of(link, struct held, link);
+        held_leave(marker);
+        held_free(marker);
     }
 }
 
@@ -403,7 +403,7 @@ static void on_window_loaded(struct op *op)
     if (op->result >= 0 && !loaded->stale)
         take_rows(queue, &loaded->load);
     queue->window->load = NULL;
-    drop_stubs(queue->window);
+    drop_markers(queue->window);
     drop_behind(queue);
     if (!position_before(queue->loaded_to, POSITION_END))
         recount(queue);

@@ -36,6 +36,8 @@ enum {
     SHUTDOWN_EXTRA_MS = 10 * 1000,
     DESCRIPTORS_EXTRA = 512, /* beside inbound connections: some outbound ones, the store's files */
     DRAIN_POLL_MS = 20,
+    PORT_WAIT_MS = 5000,
+    PORT_POLL_MS = 20,
 };
 
 struct daemon {
@@ -214,13 +216,26 @@ static void warn_about_postmaster(const struct daemon *daemon)
                SPAN_FORMAT(config->hostname), SPAN_FORMAT(config->hostname));
 }
 
+/* A predecessor that was killed keeps its sockets until the kernel has ended its rings, which may
+ * be a while after the process. */
+static int wait_until_free(const struct address *address)
+{
+    int error = interfaces_free(address);
+    for (unsigned waited_ms = 0; error == -EADDRINUSE && waited_ms < PORT_WAIT_MS;
+         waited_ms += PORT_POLL_MS) {
+        usleep(PORT_POLL_MS * 1000);
+        error = interfaces_free(address);
+    }
+    return error;
+}
+
 /* The workers' sockets share their ports, also with those of another ringpostd of the same user,
  * and mail would be split between two queues without a word. */
 static bool ports_are_free(const struct daemon *daemon)
 {
     const struct config *config = daemon->config;
     for (size_t i = 0; i < config->listener_count; i++) {
-        int error = interfaces_free(&config->listeners[i].address);
+        int error = wait_until_free(&config->listeners[i].address);
         if (error < 0) {
             say_why(daemon, error, "a listener", &config->listeners[i]);
             return false;

@@ -280,6 +280,11 @@ void share_usage(const struct share *share, struct share_usage *ret_usage)
     ret_usage->queues = share->queues.count;
     ret_usage->rows_in_memory = share->held.count;
     ret_usage->unrecorded = share->unrecorded;
+    struct journal_usage journal;
+    journal_usage(share->journal, &journal);
+    ret_usage->journal_frames = journal.frames;
+    ret_usage->journal_lost = journal.lost;
+    ret_usage->journal_errors = journal.errors;
 }
 
 /* ---- draining ---- */

@@ -159,6 +159,7 @@ struct share_usage {
     uint64_t settled_by_journal; /* recipients whose verdict outlived a crash, its batch did not */
     uint64_t damaged;            /* rows that cannot be read: see `queue check` */
     uint64_t rows_loaded;        /* into windows; a row that was evicted counts again */
+    uint64_t journal_frames, journal_lost, journal_errors; /* see journal.h */
     bool approximate;
 };
 void share_usage(const struct share *share, struct share_usage *ret_usage);

@@ -20,6 +20,10 @@ static void publish(struct worker *worker)
     metric_set(metrics, METRIC_RECIPIENTS_EXPIRED, usage.expired);
     metric_set(metrics, METRIC_DSN_MADE, usage.dsn_made);
     metric_set(metrics, METRIC_MAY_DUPLICATE, usage.may_duplicate);
+    metric_set(metrics, METRIC_QUEUE_ROWS_DAMAGED, usage.damaged);
+    metric_set(metrics, METRIC_JOURNAL_FRAMES, usage.journal_frames);
+    metric_set(metrics, METRIC_JOURNAL_LOST, usage.journal_lost);
+    metric_set(metrics, METRIC_JOURNAL_ERRORS, usage.journal_errors);
 }
 
 static void on_publish(struct op *op)

@@ -121,10 +121,16 @@ class Ringpost:
             file.write("\n".join(lines) + "\n" + tables + "\n")
 
     def start(self):
-        with open(self.log_path, "ab") as log:
-            self.process = subprocess.Popen(
-                [program("ringpostd"), "--config", self.config_path], stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, env={**os.environ, **self.environment})
+        # A signal that ends us must not come between the process and our knowing of it. The daemon
+        # blocks these itself.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+        try:
+            with open(self.log_path, "ab") as log:
+                self.process = subprocess.Popen(
+                    [program("ringpostd"), "--config", self.config_path], stdin=subprocess.DEVNULL,
+                    stdout=log, stderr=log, env={**os.environ, **self.environment})
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         try:
             eventually(self.ready, "ringpostd is ready")
         except AssertionError as error:
@@ -162,7 +168,11 @@ class Ringpost:
         return self.start()
 
     def __enter__(self):
-        return self.start()
+        try:
+            return self.start()
+        except BaseException as error:  # there will be no __exit__
+            self.__exit__(type(error), error, None)
+            raise
 
     def __exit__(self, kind, error, trace):
         try:

@@ -197,8 +197,10 @@ class Running(unittest.TestCase):
         ringpost = start_ringpost(self, routes={"*": [f"127.0.0.1:{sink.port}"]})
         ringpost.send(SENDER, ["bob@a.test"], make_message())
         sink.wait_for(1)
+        ringpost.metric_becomes("ringpost_journal_frames_total", 2)  # reception and delivery
         text = ringpost.get("/metrics")[1]
         self.assertIn("ringpost_messages_accepted_total 1\n", text)
+        self.assertIn("ringpost_journal_lost_total 0\n", text)
         promtool = shutil.which("promtool", path=os.environ.get("PATH", "") + ":/usr/bin")
         result = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True,
                                 text=True, timeout=PATIENCE_S)

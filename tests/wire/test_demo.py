@@ -90,7 +90,7 @@ class Demo(unittest.TestCase):
             demo.communicate(timeout=4 * PATIENCE_S)
         self.assertEqual(demo.returncode, 1)
         for pid in children:
-            self.assertFalse(os.path.exists(f"/proc/{pid}"))
+            eventually(lambda pid=pid: not os.path.exists(f"/proc/{pid}"), "the daemon has ended")
         self.assertEqual(os.listdir(self.folder), [])
 
     def test_shows_its_configuration(self):

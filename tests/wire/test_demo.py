@@ -75,7 +75,8 @@ class Demo(unittest.TestCase):
         def line():
             return next((text for text in demo.stdout if re.match(r" *\d+\.\d s  in [1-9]", text)), "")
 
-        self.assertTrue(line(), "a line of progress")
+        if not line():
+            self.fail(f"no line of progress:\n{demo.stderr.read()}")
         children = eventually(lambda: daemons_of(demo.pid), "ringpostd is a child of the demo")
         for pid in children:
             os.kill(pid, signal.SIGKILL)

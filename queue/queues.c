@@ -230,7 +230,7 @@ static void forget(struct stored_queue *queue)
         queue->queue.share->dirty_count--;
     }
     queue_trim_window(queue);
-    bool held = queue->queue.lane || list_linked(&queue->queue.want);
+    bool held = list_linked(&queue->queue.want);
     bool busy = queue->window || list_linked(&queue->waiting); /* its record is being written */
     if (held || busy || (queue->recorded && !delete_record(queue))) {
         uint64_t again_ms = busy ? SHARE_TICK_MS : EMPTY_QUEUE_MS;

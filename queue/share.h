@@ -94,22 +94,19 @@ struct row {
     uint64_t due_ms;
     const struct span *body; /* while LENT: the pieces of head and body, in order */
     unsigned body_pieces;
-    void *lane_data; /* the borrower's */
     /* the share's own follow in share_private.h, which embeds this struct */
 };
 
 /* A destination of one tenant's campaign, in one shard (two shards may know the same name). Kept
  * small: a million of them must fit in 300 MB. A queue without rows for ten minutes is freed, but
- * never while `lane` is set or `want` is linked. */
+ * never while `want` is linked. */
 struct queue {
     struct share *share;
     struct map_node by_name;
     struct span name, domain; /* name as queue_name_put; the domain is its end */
     /* for the lanes: */
-    void *lane;
     struct list_link want;  /* in the lane's list of queues that want it */
     uint64_t held_until_ms; /* lane closed: new mail goes past the nursery; 0: open */
-    uint32_t deficit;
 };
 
 /* Something is (probably) due in this queue. Said once, until share_pull has answered anything but

@@ -22,7 +22,6 @@
 struct ingress_settings {
     const struct config *config;
     struct admission *admission; /* of the process */
-    struct hash_seed seed;
     struct metrics *metrics;
 };
 

@@ -137,7 +137,6 @@ static int init_sides(struct worker *worker, const struct worker_settings *setti
     struct ingress_settings in = {
         .config = settings->config,
         .admission = settings->admission,
-        .seed = settings->seed,
         .metrics = &worker->metrics,
     };
     *ret_step = "name resolution";

@@ -203,12 +203,26 @@ static void prune_sets(const char *path, int dir_fd)
     free(names);
 }
 
-/* Hard links of all logs in a new folder `aside-<wall time>`. */
+/* `aside-<wall time>`, or a little later: two starts may fall into one millisecond. */
+static int make_aside_folder(struct store *store, char name[static 32])
+{
+    uint64_t from_ms = clock_wall_ms();
+    for (uint64_t ms = from_ms; ms < from_ms + 1000; ms++) {
+        snprintf(name, 32, "aside-%016llu", (unsigned long long)ms);
+        if (mkdirat(store->lock_fd, name, 0700) == 0)
+            return 0;
+        if (errno != EEXIST)
+            return -errno;
+    }
+    return -EEXIST;
+}
+
+/* Hard links of all logs in a new folder. */
 static int set_logs_aside(struct store *store, char name[static 32])
 {
-    snprintf(name, 32, "aside-%016llu", (unsigned long long)clock_wall_ms());
-    if (mkdirat(store->lock_fd, name, 0700) < 0)
-        return -errno;
+    int made = make_aside_folder(store, name);
+    if (made < 0)
+        return made;
     int to = openat(store->lock_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = opendir(store->path);
     int result = to >= 0 && dir ? 0 : -errno;

@@ -1,23 +1,23 @@
 /* Completions record into `events` and nudge `wake`; on_wake is the one place that calls the owner,
  * or, while closing, takes the next step (close_step). Starting and cancelling the receive follows
  * from the state alone (steer_receive), so it can be asked after any change. */
-#include "core/conn.h"
+#include "core/conn_private.h"
 
 #include "core/clock.h"
 
 #include <errno.h>
 
-static void nudge(struct conn *conn, unsigned events)
+void conn_nudge(struct conn *conn, unsigned events)
 {
-    conn->events |= (uint8_t)events;
+    conn->events |= (uint16_t)events;
     loop_nudge(conn->loop, &conn->wake);
 }
 
-static void fail(struct conn *conn, int error)
+void conn_fail(struct conn *conn, int error)
 {
     if (conn->error == 0)
         conn->error = error;
-    nudge(conn, CONN_ERROR);
+    conn_nudge(conn, CONN_ERROR);
 }
 
 /* ---- lent buffers: a chain through loop->lent ---- */
@@ -48,7 +48,7 @@ static void give_back_first(struct conn *conn)
     io_buffer_return(conn->loop->io, buffer);
 }
 
-static void drop_input(struct conn *conn)
+void conn_drop_received(struct conn *conn)
 {
     while (conn->lent_count)
         give_back_first(conn);
@@ -65,7 +65,7 @@ static bool wants_input(const struct conn *conn)
     return conn->state == CONN_OPEN && !conn->full;
 }
 
-static void steer_receive(struct conn *conn)
+void conn_steer_receive(struct conn *conn)
 {
     bool wanted = wants_input(conn);
     if (wanted && op_idle(&conn->receive))
@@ -94,17 +94,17 @@ static void on_receive(struct op *op)
         take_input(conn, op->buffer, (uint32_t)op->result);
     } else if (op->result == 0) {
         conn->eof = conn->ended = true;
-        nudge(conn, CONN_EOF);
+        conn_nudge(conn, CONN_EOF);
     } else if (op->result != -ECANCELED) {
         conn->ended = true;
-        fail(conn, -op->result);
+        conn_fail(conn, -op->result);
     }
     if (conn->state == CONN_CLOSING || (op->result > 0 && !conn->paused))
-        nudge(conn, 0);
-    steer_receive(conn);
+        conn_nudge(conn, 0);
+    conn_steer_receive(conn);
 }
 
-struct span conn_input(struct conn *conn)
+struct span conn_received(struct conn *conn)
 {
     if (conn->lent_count == 0)
         return SPAN("");
@@ -113,7 +113,7 @@ struct span conn_input(struct conn *conn)
     return span_skip(whole, conn->lent_at);
 }
 
-void conn_consume(struct conn *conn, size_t count)
+void conn_take_received(struct conn *conn, size_t count)
 {
     check(count == 0 || conn->lent_count > 0);
     if (count == 0)
@@ -122,7 +122,25 @@ void conn_consume(struct conn *conn, size_t count)
     conn->lent_at += (uint32_t)count;
     if (conn->lent_at == conn->loop->lent[conn->lent_first].len)
         give_back_first(conn);
-    steer_receive(conn);
+    conn_steer_receive(conn);
+}
+
+struct span conn_input(struct conn *conn)
+{
+    return conn->tls ? conn_tls_input(conn) : conn_received(conn);
+}
+
+void conn_consume(struct conn *conn, size_t count)
+{
+    if (conn->tls)
+        conn_tls_consume(conn, count);
+    else
+        conn_take_received(conn, count);
+}
+
+static bool has_input(const struct conn *conn)
+{
+    return conn->lent_count > 0 || (conn->tls && conn_tls_has_plain(conn));
 }
 
 void conn_pause(struct conn *conn)
@@ -135,21 +153,20 @@ void conn_resume(struct conn *conn)
     if (!conn->paused)
         return;
     conn->paused = false;
-    if (conn->lent_count && conn->state == CONN_OPEN)
-        nudge(conn, 0);
+    if (has_input(conn) && conn->state == CONN_OPEN)
+        conn_nudge(conn, 0);
 }
 
 /* ---- sending ---- */
 
-static void send_finished(struct conn *conn)
+void conn_send_finished(struct conn *conn)
 {
     pool_give(&conn->loop->sends, conn->sending);
     conn->sending = NULL;
-    nudge(conn, CONN_SENT);
+    conn_nudge(conn, CONN_SENT);
 }
 
-/* Takes `count` sent bytes off the front of the message. */
-static void skip_sent(struct msghdr *message, size_t count)
+void conn_skip_sent(struct msghdr *message, size_t count)
 {
     while (message->msg_iovlen && count >= message->msg_iov->iov_len) {
         count -= message->msg_iov->iov_len;
@@ -165,32 +182,39 @@ static void skip_sent(struct msghdr *message, size_t count)
 static void on_send(struct op *op)
 {
     struct conn *conn = container_of(op, struct conn, send);
+    if (conn->tls) {
+        conn_tls_sent(conn, op->result);
+        return;
+    }
     struct msghdr *message = &conn->sending->message;
     if (op->result >= 0) {
         conn->bytes_out += (uint64_t)op->result;
-        skip_sent(message, (size_t)op->result);
+        conn_skip_sent(message, (size_t)op->result);
         if (message->msg_iovlen && !conn->aborted) {
             io_send(conn->loop->io, &conn->send, conn->fd, message);
             return;
         }
     } else if (op->result != -ECANCELED) {
-        fail(conn, -op->result);
+        conn_fail(conn, -op->result);
     }
-    send_finished(conn);
+    conn_send_finished(conn);
 }
 
 bool conn_send(struct conn *conn, const struct iovec *iov, unsigned count)
 {
     check(conn->state == CONN_OPEN && !conn->sending && count <= CONN_IOV);
+    check(!conn_handshaking(conn));
     struct conn_send *sending = pool_take(&conn->loop->sends);
     if (!sending)
         return false;
     memcpy(sending->iov, iov, count * sizeof *iov);
     sending->message = (struct msghdr){.msg_iov = sending->iov, .msg_iovlen = count};
-    skip_sent(&sending->message, 0); /* empty pieces at the front */
+    conn_skip_sent(&sending->message, 0); /* empty pieces at the front */
     conn->sending = sending;
     if (conn->error || sending->message.msg_iovlen == 0)
-        send_finished(conn);
+        conn_send_finished(conn);
+    else if (conn->tls)
+        conn_tls_send(conn);
     else
         io_send(conn->loop->io, &conn->send, conn->fd, &sending->message);
     return true;
@@ -221,7 +245,7 @@ void conn_open(struct conn *conn, struct loop *loop, int fd, conn_advance *advan
     conn->fd = fd;
     conn->group = IO_INBOUND;
     conn->state = CONN_OPEN;
-    steer_receive(conn);
+    conn_steer_receive(conn);
 }
 
 static void connected(struct conn *conn, int result)
@@ -229,11 +253,11 @@ static void connected(struct conn *conn, int result)
     conn->state = CONN_OPEN;
     if (result < 0) {
         conn->ended = true;
-        fail(conn, -result);
+        conn_fail(conn, -result);
         return;
     }
-    nudge(conn, CONN_CONNECTED);
-    steer_receive(conn);
+    conn_nudge(conn, CONN_CONNECTED);
+    conn_steer_receive(conn);
 }
 
 void conn_connect(struct conn *conn, struct loop *loop, const struct address *to,
@@ -262,7 +286,7 @@ static void on_control(struct op *op)
     }
     if (op->result < 0)
         conn->aborted = true; /* the shutdown failed: nobody is there any more */
-    nudge(conn, 0);
+    conn_nudge(conn, 0);
 }
 
 /* ---- owner's questions ---- */
@@ -273,7 +297,7 @@ unsigned conn_events(struct conn *conn)
         return CONN_CLOSED;
     unsigned events = conn->events;
     conn->events = 0;
-    if (conn->lent_count)
+    if (has_input(conn) && !conn_handshaking(conn))
         events |= CONN_INPUT;
     if (conn->eof)
         events |= CONN_EOF;
@@ -291,7 +315,7 @@ void conn_deadline(struct conn *conn, uint64_t deadline_ns)
 void conn_wake(struct conn *conn)
 {
     check(conn->state != CONN_GONE);
-    nudge(conn, CONN_WOKEN);
+    conn_nudge(conn, CONN_WOKEN);
 }
 
 /* ---- closing ---- */
@@ -301,7 +325,7 @@ static void on_deadline(struct op *op)
     struct conn *conn = container_of(op, struct conn, deadline.op);
     if (conn->state == CONN_CLOSING)
         conn->aborted = true;
-    nudge(conn, CONN_TIMEOUT);
+    conn_nudge(conn, CONN_TIMEOUT);
 }
 
 static void cancel_all(struct conn *conn)
@@ -319,25 +343,30 @@ static bool in_flight(const struct conn *conn)
 
 static void gone(struct conn *conn)
 {
+    struct conn_tls *tls = conn->tls;
+    conn_tls_release(conn);
     loop_disarm(conn->loop, &conn->deadline);
     conn->state = CONN_GONE;
-    conn->advance(conn);
+    conn->advance(conn); /* may free the conn */
+    conn_tls_free(tls);
 }
 
 /* The next step towards CONN_GONE, as far as it can be taken now. */
 static void close_step(struct conn *conn)
 {
     bool over = conn->aborted || conn->ended || conn->error;
-    drop_input(conn);
+    conn_drop_received(conn);
     if (conn->aborted)
         cancel_all(conn);
+    if (conn->tls && !over)
+        conn_tls_end(conn);
     if (!op_idle(&conn->send) || !op_idle(&conn->control))
         return;
     if (!over && !conn->shut) {
         conn->shut = true;
         io_shutdown(conn->loop->io, &conn->control, conn->fd);
     }
-    steer_receive(conn);
+    conn_steer_receive(conn);
     if (!over || in_flight(conn))
         return;
     if (conn->fd < 0) {
@@ -358,7 +387,7 @@ static void begin_closing(struct conn *conn, bool abort)
         loop_arm(conn->loop, &conn->deadline, CONN_CLOSE_MS * NS_PER_MS);
     }
     conn->aborted |= abort;
-    nudge(conn, 0);
+    conn_nudge(conn, 0);
 }
 
 void conn_close(struct conn *conn)
@@ -378,6 +407,8 @@ static void on_wake(struct op *op)
         close_step(conn);
         return;
     }
+    if (conn_handshaking(conn) && !conn_tls_handshake(conn))
+        return; /* nothing to tell yet */
     conn->advance(conn);
     if (conn->state != CONN_CLOSING && !timer_armed(&conn->deadline))
         loop_arm(conn->loop, &conn->deadline, CONN_CLOSE_MS * NS_PER_MS);

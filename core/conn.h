@@ -20,10 +20,24 @@
  * peer ends too: closing over unread bytes would send a reset, and that can destroy our last reply
  * before the peer has read it. CONN_CLOSE_MS or CONN_DRAIN bytes end the patience. The receive is
  * cancelled before the close, else no FIN leaves. A peer's reset and a peer's close both end as
- * CONN_EOF or CONN_ERROR, never in a log. */
+ * CONN_EOF or CONN_ERROR, never in a log.
+ *
+ * TLS is a layer that a conn puts on when told to (conn_start_tls), at once for implicit TLS, or
+ * after the protocol's own word (STARTTLS, STLS). From then on everything above means plain octets:
+ * conn_input gives them, conn_send takes them, CONN_SENT says that they have been sealed and sent.
+ *
+ *     conn_start_tls --> handshake --ok--> CONN_SECURED, once
+ *                            \--fails--> CONN_ERROR (EPROTO), CONN_EOF or CONN_TIMEOUT
+ *
+ * During the handshake there is no input and nothing may be sent; the owner hears only how it
+ * ended. The peer's close_notify is CONN_EOF, whatever the protocol was doing; so is a bare close.
+ * Closing says close_notify behind the last send. Plain octets that the owner leaves unread are
+ * held in one block of 16 KB; the ciphertext behind them stays in the lent buffers, so
+ * back-pressure is the same. An idle conn with TLS holds its session and nothing else. */
 #pragma once
 
 #include "core/loop.h"
+#include "core/tls.h"
 
 enum { CONN_LENT = 8, CONN_IOV = 64, CONN_CLOSE_MS = 5000, CONN_DRAIN = 1 << 20 };
 
@@ -38,6 +52,7 @@ enum conn_event {
     CONN_TIMEOUT = 1 << 5,   /* the deadline passed */
     CONN_CLOSED = 1 << 6,    /* last event, alone: the owner may free itself */
     CONN_WOKEN = 1 << 7,     /* conn_wake: the owner asked for an advance */
+    CONN_SECURED = 1 << 8,   /* the TLS handshake is done: conn_facts */
 };
 
 enum conn_state { CONN_NONE, CONN_CONNECTING, CONN_OPEN, CONN_CLOSING, CONN_GONE };
@@ -51,16 +66,25 @@ struct conn_send {
     struct iovec iov[CONN_IOV];
 };
 
+/* Octets on their way through TLS, from the worker's pool. Private. */
+struct conn_block {
+    uint32_t at, len; /* [at, len) of data is still to be sent, or read */
+    char data[TLS_ROOM];
+};
+
+struct conn_tls; /* conn_tls.c */
+
 struct conn {
     struct loop *loop;
     conn_advance *advance;
     struct op wake, receive, send, control; /* control: connect, shutdown, close */
     struct timer deadline;
     struct conn_send *sending;
+    struct conn_tls *tls; /* NULL: plain */
     int fd;
     int error; /* positive errno */
+    uint16_t events;
     uint8_t state;
-    uint8_t events;
     uint8_t group; /* enum io_group */
     bool eof, paused;
     bool ended;         /* nothing more will be received */
@@ -104,6 +128,21 @@ static inline bool conn_sending(const struct conn *conn)
 {
     return conn->sending != NULL;
 }
+
+/* Puts TLS on: `tls` (from tls_new_*) is the conn's from now on, also if this fails. No send may be
+ * in flight; what has been received and not consumed is the peer's part of the handshake, so the
+ * owner of a protocol with STARTTLS has made sure that nothing is there. The handshake ends by
+ * `deadline_ns`, which the owner does not move meanwhile. False: no memory; nothing else is left
+ * than closing. */
+MUST_USE bool conn_start_tls(struct conn *conn, struct tls *tls, uint64_t deadline_ns);
+bool conn_handshaking(const struct conn *conn);
+
+/* The session, for tls_take_session and tls_put_trouble; NULL: plain. The conn's, until
+ * CONN_CLOSED (included). */
+struct tls *conn_session(const struct conn *conn);
+
+/* After CONN_SECURED. False: plain, or not yet. */
+bool conn_facts(const struct conn *conn, struct tls_facts *ret_facts);
 
 /* Asks for an advance in the next dispatch, with CONN_WOKEN. */
 void conn_wake(struct conn *conn);

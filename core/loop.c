@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { SENDS_KEPT = 64 };
+enum { SENDS_KEPT = 64, BLOCKS_KEPT = 64 };
 
 static int lent_init(struct loop *loop)
 {
@@ -34,6 +34,7 @@ int loop_init(struct loop *loop, const struct io_options *options, unsigned inde
     list_init(&loop->ready);
     random_init(&loop->random);
     pool_init(&loop->sends, sizeof(struct conn_send), SENDS_KEPT);
+    pool_init(&loop->blocks, sizeof(struct conn_block), BLOCKS_KEPT);
     return 0;
 }
 
@@ -41,6 +42,7 @@ void loop_fini(struct loop *loop)
 {
     loop->io = io_free(loop->io);
     pool_fini(&loop->sends);
+    pool_fini(&loop->blocks);
     free(loop->lent);
     loop->lent = NULL;
 }

@@ -37,6 +37,9 @@ struct loop {
     uint64_t turns;
     struct loop_lent *lent; /* conn.c: one per receive buffer */
     struct pool sends;      /* conn.c: sends in flight */
+    struct pool blocks;     /* conn_tls.c: records on their way */
+    uint64_t shakes_turn;   /* conn_tls.c: the turn in which `shakes` handshakes went on */
+    unsigned shakes;
 };
 
 enum { LOOP_BUDGET = 512 }; /* results of the ring, and ready ops, dispatched per turn */

@@ -30,14 +30,20 @@ struct intake *intake_blank(struct share *share, struct chunk_pool *pool)
     return intake;
 }
 
+/* The moment of acceptance: recovery relies on messages arriving in the order of their commits. */
+static void stamp(struct intake *intake)
+{
+    const struct share *share = intake->message.share;
+    struct envelope *envelope = &intake->message.envelope;
+    envelope->arrived_ms = share->loop->wall_ms;
+    envelope->expires_ms = envelope->arrived_ms + share->options->max_age_ms;
+}
+
 struct intake *intake_new(struct share *share, struct chunk_pool *pool)
 {
     struct intake *intake = intake_blank(share, pool);
-    uint64_t now_ms = share->loop->wall_ms;
-    if (!intake)
-        return NULL;
-    intake->message.envelope.arrived_ms = now_ms;
-    intake->message.envelope.expires_ms = now_ms + share->options->max_age_ms;
+    if (intake)
+        stamp(intake);
     return intake;
 }
 
@@ -275,7 +281,7 @@ bool intake_put_records(struct intake *intake, struct commit *commit, struct are
     for (unsigned i = 0; !intake->fresh && i < intake->row_count; i++) {
         struct held *held = &intake->rows[i];
         if (!queue_put_record(stored(held->row.queue), commit, arena, held->row.due_ms,
-                              &intake->records[i].record_due_ms))
+                              &intake->records[i].promise))
             return false;
     }
     return put_ceiling(intake, commit, arena, again);
@@ -283,8 +289,7 @@ bool intake_put_records(struct intake *intake, struct commit *commit, struct are
 
 /* ---- the end of the commit ---- */
 
-/* A line per row, or several if it has many recipients. */
-static void journal_reception(struct intake *intake, const struct row *row)
+void journal_reception(struct share *share, const struct row *row, const struct message *message)
 {
     for (unsigned at = 0; at < row->envelope.recipient_count; at += EVENT_RECIPIENTS) {
         unsigned left = row->envelope.recipient_count - at;
@@ -294,21 +299,23 @@ static void journal_reception(struct intake *intake, const struct row *row)
             .recipient = &row->envelope.recipients[at],
             .recipient_count = left < EVENT_RECIPIENTS ? left : EVENT_RECIPIENTS,
             .queue = row->queue->name,
-            .peer = intake->message.peer,
-            .peer_name = intake->message.peer_name,
-            .reception_protocol = intake->message.protocol,
             .wall_ms = row->envelope.arrived_ms,
             .row_due_ms = row->due_ms,
+            .recovered = message == NULL,
         };
-        share_journal(intake->message.share, &event, NULL);
+        if (message) {
+            event.peer = message->peer;
+            event.peer_name = message->peer_name;
+            event.reception_protocol = message->protocol;
+        }
+        share_journal(share, &event, NULL);
     }
 }
 
 static void records_done(struct intake *intake, int result)
 {
     for (unsigned i = 0; i < intake->row_count; i++)
-        queue_record_done(stored(intake->rows[i].row.queue), &intake->records[i].record_due_ms,
-                          result);
+        queue_record_done(stored(intake->rows[i].row.queue), &intake->records[i].promise, result);
     if (result == 0 && intake->ceiling_ms)
         ids_confirm(&intake->message.share->ids, intake->ceiling_ms);
 }
@@ -318,7 +325,7 @@ void intake_committed(struct intake *intake, uint64_t sequence)
     struct share *share = intake->message.share;
     records_done(intake, 0);
     for (unsigned i = 0; i < intake->row_count; i++)
-        journal_reception(intake, &intake->rows[i].row);
+        journal_reception(share, &intake->rows[i].row, &intake->message);
     if (intake->fresh) {
         struct held *held = &intake->rows[0];
         held->sequence = sequence;
@@ -386,6 +393,7 @@ static void accept_now(struct intake *intake)
 {
     struct share *share = intake->message.share;
     int result = intake->error;
+    stamp(intake);
     if (result == 0) {
         commit_init(&intake->commit, share->loop, COMMIT_SYNC, on_accepted);
         result = intake_fill(intake, &intake->commit, true);

@@ -243,6 +243,8 @@ static void put_own(struct sink *sink, const struct event *event)
         PUT(sink, ",\"next_attempt\":");
         put_time(sink, event->next_due_ms);
     }
+    if (event->recovered)
+        PUT(sink, ",\"recovered\":true");
     if (attempt && attempt->may_duplicate)
         PUT(sink, ",\"may_duplicate\":true");
     if (attempt && attempt->started_ms) {

@@ -5,6 +5,7 @@
  *
  *     queue side     row_due (Unix ms, the row's key on disk; recovery finds the row by it),
  *                    next_attempt (RFC 3339), may_duplicate, internal (the response was made here)
+ *                    recovered (a Reception written after a crash: its peer and protocol are null)
  *     attempt        attempt_started (RFC 3339), duration_ms
  *     DSN            envid, orcpt (as given), is_dsn (the message is a report of ours), dsn_id (the
  *                    report made for this event)
@@ -52,6 +53,7 @@ struct event {
     uint64_t row_due_ms;            /* due time in the row's key; 0: left out */
     uint64_t next_due_ms;           /* deferred: when it is tried again; 0: left out */
     uint64_t dsn_id;                /* the report that follows; 0: none */
+    bool recovered;                 /* written by recovery: who injected it is not known any more */
     struct span node;               /* node id */
     struct span reception_protocol; /* "ESMTP"; "DSN" for reports of ours; empty: null */
 };

@@ -77,12 +77,18 @@ long journal_frame_read(struct span bytes, uint64_t *ret_sequence, struct span *
 
 /* A reader over one worker's frames, file after file, fed piece by piece. */
 struct journal_scan {
+    unsigned worker;
     uint64_t next_sequence; /* 0: none seen */
     uint64_t frames, gaps, damaged, stale;
     bool resync;  /* looking for the next frame after bytes that are none */
     bool suspect; /* bytes were passed over: damage if a frame follows, else the file's tail */
 };
-typedef void journal_on_line(void *context, struct span line);
+struct journal_line {
+    unsigned worker;
+    uint64_t sequence;
+    struct span text;
+};
+typedef void journal_on_line(void *context, const struct journal_line *line);
 
 /* Takes the whole frames at the front of `bytes` and returns how many bytes it is done with. Call
  * again with the rest and more behind it; `end` says that no more follows in this file. Set

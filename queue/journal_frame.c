@@ -112,7 +112,7 @@ static void take_frame(struct journal_scan *scan, uint64_t sequence, struct span
     scan->damaged += scan->suspect;
     scan->suspect = false;
     scan->frames++;
-    on_line(context, line);
+    on_line(context, &(struct journal_line){scan->worker, sequence, line});
 }
 
 size_t journal_scan_bytes(struct journal_scan *scan, struct span bytes, bool end,

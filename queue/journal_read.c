@@ -190,7 +190,7 @@ int journal_recover(const char *directory, uint64_t tail_bytes, journal_on_line 
     if (!piece)
         result = -ENOMEM;
     for (size_t first = 0, end; result == 0 && first < listing.count; first = end) {
-        struct journal_scan scan = {0};
+        struct journal_scan scan = {.worker = listing.files[first].worker};
         end = worker_end(&listing, first);
         result = scan_worker(&listing, first, end, tail_bytes, piece, &scan, on_line, context);
         tail.frames += scan.frames;

@@ -5,13 +5,22 @@
  * does not cross what was consumed. It may be too low, never too high: a batch that puts a row
  * below it lowers it in the same batch, until one such batch is confirmed; checkpoints raise it,
  * but only while no lowering is in flight (the committer keeps the order of what is submitted, not
- * of what fails). */
+ * of what fails).
+ *
+ * `arrivals_until` is the same from the other side: after a crash the rows that came in last are
+ * sought in those queues only into which something can have come by then (recover_young.c). It is
+ * promised by the minute, so that a busy queue writes its record once in that time. */
 #include "queue/spool_private.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-enum { NAME_MAX_LEN = 4096, LOOKS_PER_TURN = 256, CHECKPOINT_QUEUES = 256 };
+enum {
+    NAME_MAX_LEN = 4096,
+    LOOKS_PER_TURN = 256,
+    CHECKPOINT_QUEUES = 256,
+    ARRIVALS_MS = 60000,
+};
 
 /* ---- finding and making ---- */
 
@@ -112,6 +121,11 @@ void queue_trim_window(struct stored_queue *queue)
 static uint64_t earlier(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;
+}
+
+static uint64_t later(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
 }
 
 /* When something waiting is due: in memory, or on disk (a lower bound). */
@@ -259,12 +273,13 @@ void queues_look_due(struct share *share)
 /* ---- records ---- */
 
 static bool put_record(const struct stored_queue *queue, struct commit *commit, struct arena *arena,
-                       uint64_t first_due_ms)
+                       const struct record_promise *promise)
 {
     uint32_t fresh = queue->window->fresh_rows; /* counted anew by the next start */
     struct queue_record record = {.name = queue->queue.name,
-                                  .first_due_ms = first_due_ms,
-                                  .rows = queue->rows > fresh ? queue->rows - fresh : 0};
+                                  .first_due_ms = promise->first_due_ms,
+                                  .rows = queue->rows > fresh ? queue->rows - fresh : 0,
+                                  .arrivals_until_ms = promise->arrivals_until_ms};
     char key[KEY_MAX];
     struct span *value = arena_take(arena, sizeof(*value));
     return value && queue_record_write(&record, arena, value) &&
@@ -272,34 +287,55 @@ static bool put_record(const struct stored_queue *queue, struct commit *commit, 
                       value, 1);
 }
 
-bool queue_put_record(struct stored_queue *queue, struct commit *commit, struct arena *arena,
-                      uint64_t due_ms, uint64_t *record_due_ms)
+/* A row that is due already is one that has just come in; retries are due later. */
+static bool arrives_late(const struct stored_queue *queue, uint64_t due_ms)
 {
-    if (queue->recorded && due_ms >= queue->first_due_ms && *record_due_ms == 0)
+    return due_ms > queue->arrivals_until_ms && due_ms <= queue->queue.share->loop->wall_ms;
+}
+
+bool queue_put_record(struct stored_queue *queue, struct commit *commit, struct arena *arena,
+                      uint64_t due_ms, struct record_promise *promise)
+{
+    bool again = promise->first_due_ms != 0, late = arrives_late(queue, due_ms);
+    if (queue->recorded && due_ms >= queue->first_due_ms && !late && !again)
         return true;
     struct window *window = queue->window;
-    uint64_t first_ms = earlier(due_ms, earlier(window->pending_due_ms, queue->first_due_ms));
-    if (!put_record(queue, commit, arena, first_ms))
+    struct record_promise next = {
+        .first_due_ms = earlier(due_ms, earlier(window->pending_due_ms, queue->first_due_ms)),
+        .arrivals_until_ms = later(window->pending_until_ms, queue->arrivals_until_ms),
+    };
+    if (late)
+        next.arrivals_until_ms =
+            later(next.arrivals_until_ms, (due_ms / ARRIVALS_MS + 1) * ARRIVALS_MS);
+    if (!put_record(queue, commit, arena, &next))
         return false;
-    if (*record_due_ms == 0)
+    if (!again)
         window->record_puts++;
-    window->pending_due_ms = first_ms;
-    *record_due_ms = first_ms;
+    window->pending_due_ms = next.first_due_ms;
+    window->pending_until_ms = next.arrivals_until_ms;
+    *promise = next;
     return true;
 }
 
-void queue_record_done(struct stored_queue *queue, uint64_t *record_due_ms, int result)
+static void record_put_over(struct window *window)
 {
-    if (*record_due_ms == 0)
+    if (--window->record_puts > 0)
         return;
-    struct window *window = queue->window;
+    window->pending_due_ms = UINT64_MAX;
+    window->pending_until_ms = 0;
+}
+
+void queue_record_done(struct stored_queue *queue, struct record_promise *promise, int result)
+{
+    if (promise->first_due_ms == 0)
+        return;
     if (result == 0) {
         queue->recorded = true;
-        queue->first_due_ms = earlier(queue->first_due_ms, *record_due_ms);
+        queue->first_due_ms = earlier(queue->first_due_ms, promise->first_due_ms);
+        queue->arrivals_until_ms = later(queue->arrivals_until_ms, promise->arrivals_until_ms);
     }
-    if (--window->record_puts == 0)
-        window->pending_due_ms = UINT64_MAX;
-    *record_due_ms = 0;
+    record_put_over(queue->window);
+    *promise = (struct record_promise){0};
     queue_mark_dirty(queue);
 }
 
@@ -327,9 +363,7 @@ static void on_checkpoint(struct op *op)
     struct checkpoint *checkpoint = container_of(op, struct checkpoint, commit.op);
     struct share *share = checkpoint->share;
     for (unsigned i = 0; i < checkpoint->count; i++) {
-        struct window *window = checkpoint->queues[i]->window;
-        if (--window->record_puts == 0)
-            window->pending_due_ms = UINT64_MAX;
+        record_put_over(checkpoint->queues[i]->window);
         queue_trim_window(checkpoint->queues[i]);
     }
     arena_fini(&checkpoint->arena);
@@ -358,11 +392,11 @@ static uint64_t floor_ms(const struct stored_queue *queue)
 static void enter_checkpoint(struct checkpoint *checkpoint, struct stored_queue *queue)
 {
     uint64_t floor = floor_ms(queue);
-    uint64_t first_ms = floor > queue->first_due_ms ? floor : queue->first_due_ms;
-    if (!put_record(queue, &checkpoint->commit, &checkpoint->arena, first_ms))
+    struct record_promise promise = {later(floor, queue->first_due_ms), queue->arrivals_until_ms};
+    if (!put_record(queue, &checkpoint->commit, &checkpoint->arena, &promise))
         return;
     /* From here on a batch below it has to lower it again, even if this one fails. */
-    queue->first_due_ms = first_ms;
+    queue->first_due_ms = promise.first_due_ms;
     queue->window->record_puts++;
     checkpoint->queues[checkpoint->count++] = queue;
 }

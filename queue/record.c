@@ -402,13 +402,14 @@ bool queue_record_write(const struct queue_record *record, struct arena *arena,
                         struct span *ret_record)
 {
     struct sink sink;
-    size_t len = 1 + 8 + 8;
+    size_t len = 1 + 8 + 8 + 8;
     if (!add_string(&len, record->name, 2) || !take_sink(arena, len, &sink))
         return false;
     sink_u8(&sink, RECORD_VERSION);
     put_string16(&sink, record->name);
     sink_u64(&sink, record->first_due_ms);
     sink_u64(&sink, record->rows);
+    sink_u64(&sink, record->arrivals_until_ms);
     *ret_record = sink_span(&sink);
     return true;
 }
@@ -421,6 +422,7 @@ bool queue_record_read(struct span bytes, struct queue_record *ret_record)
     record.name = read_string16(&cursor);
     record.first_due_ms = cursor_u64(&cursor);
     record.rows = cursor_u64(&cursor);
+    record.arrivals_until_ms = cursor_u64(&cursor);
     if (version != RECORD_VERSION || !read_whole(&cursor))
         return false;
     *ret_record = record;

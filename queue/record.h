@@ -5,7 +5,7 @@
  *
  *     fresh   version, shard, id, body place, row record, inline body
  *     row     version, state, envelope
- *     queue   version, name, first_due, counters
+ *     queue   version, name, first_due, counters, arrivals_until
  *     body    part 0, 1, ... of at most BODY_PART bytes, CRLF form, exactly as it will be sent
  *             (without dot-stuffing)
  *
@@ -84,8 +84,9 @@ struct fresh_record {
 
 struct queue_record {
     struct span name;
-    uint64_t first_due_ms; /* never above any row's due */
-    uint64_t rows;         /* at the last checkpoint */
+    uint64_t first_due_ms;      /* never above any row's due */
+    uint64_t rows;              /* at the last checkpoint */
+    uint64_t arrivals_until_ms; /* no message has come into it at a later time than this */
 };
 
 /* Keys. Each writes into `key` (at least 32 bytes) and returns the span. */
@@ -123,10 +124,11 @@ MUST_USE bool queue_record_read(struct span bytes, struct queue_record *ret_reco
 #define META_SHARDS "shards" /* SHARD_COUNT */
 #define META_NODE   "node"   /* text: the node id */
 #define META_CEILING                                                                               \
-    "ceiling/"              /* + worker, decimal: wall time in ms above every durable id of it */
-#define META_CLEAN  "clean" /* value empty: the last stop was an orderly one, counters are right */
-#define META_WALL   "wall"  /* wall time in ms when last seen, each minute */
-#define META_UPLOAD "upload/" /* + id, 8 bytes: a large body is being written; value empty */
+    "ceiling/"                 /* + worker, decimal: wall time in ms above every durable id of it */
+#define META_WORKERS "workers" /* of the run that used it last: whose journal knows of a shard */
+#define META_CLEAN   "clean" /* value empty: the last stop was an orderly one, counters are right */
+#define META_WALL    "wall"  /* wall time in ms when last seen, each minute */
+#define META_UPLOAD  "upload/" /* + id, 8 bytes: a large body is being written; value empty */
 
 struct span upload_key(char *key, uint64_t id);
 bool upload_key_read(struct span key, uint64_t *ret_id);

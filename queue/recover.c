@@ -3,17 +3,13 @@
  * Fresh records come back into the nursery as they were; what no longer fits (smaller limits, fewer
  * workers) is moved to `body` and `row` at once. Records that cannot be read are left where they
  * are and named in the report: `queue check` says more. */
-#include "queue/event.h"
 #include "queue/spool_private.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum {
-    JOURNAL_TAIL_BYTES = 16 << 20, /* far more than what a crash can leave unrecorded */
-    MOVE_BYTES = 1 << 20,
-};
+enum { MOVE_BYTES = 1 << 20 };
 
 static struct share *share_of(struct spool *spool, uint8_t shard)
 {
@@ -60,6 +56,9 @@ static void read_meta(struct spool *spool, struct span key, struct span value)
     else if (span_starts_with(key, SPAN(META_CEILING)) && meta_u64_read(value, &number) &&
              number > spool->ceiling_ms)
         spool->ceiling_ms = number;
+    else if (span_equals(key, SPAN(META_WORKERS)) && meta_u64_read(value, &number) && number > 0 &&
+             number <= SHARD_COUNT)
+        spool->workers_before = (unsigned)number;
 }
 
 int recover_meta(struct spool *spool)
@@ -70,6 +69,7 @@ int recover_meta(struct spool *spool)
     struct span key, value;
     int result = scan && batch ? 0 : -ENOMEM;
     spool->counters_approximate = true;
+    spool->workers_before = spool->options.workers;
     while (result == 0 && (result = store_scan_next(scan, &key, &value)) == 1) {
         read_meta(spool, key, value);
         result = 0;
@@ -79,6 +79,9 @@ int recover_meta(struct spool *spool)
         result = make_node(spool, batch);
     }
     if (result == 0) { /* from here on the counters on disk grow old */
+        char number[META_U64_LEN];
+        struct span workers = meta_u64_write(number, spool->options.workers);
+        store_batch_put(batch, FAMILY_META, SPAN(META_WORKERS), &workers, 1);
         store_batch_delete(batch, FAMILY_META, SPAN(META_CLEAN));
         result = commit_now(spool, batch);
     }
@@ -124,86 +127,6 @@ int recover_uploads(struct spool *spool)
     return result;
 }
 
-/* ---- journals ---- */
-
-static uint64_t verdict_hash(uint64_t id, struct span address)
-{
-    static const struct hash_seed seed = {0};
-    return hash_key(seed, address) ^ id * UINT64_C(0x9e3779b97f4a7c15);
-}
-
-const struct settled_recipient *verdict_set_find(const struct verdict_set *set, uint64_t id,
-                                                 struct span address)
-{
-    struct map_node *node = map_find(&set->map, verdict_hash(id, address));
-    for (; node; node = map_find_next(node)) {
-        const struct settled_recipient *settled =
-            container_of(node, struct settled_recipient, node);
-        if (settled->id == id && span_equals(settled->address, address))
-            return settled;
-    }
-    return NULL;
-}
-
-void verdict_set_fini(struct verdict_set *set)
-{
-    if (!set->scratch)
-        return;
-    map_fini(&set->map);
-    arena_fini(&set->arena);
-    chunk_pool_fini(&set->pool);
-    free(set->scratch);
-}
-
-static bool keep_verdict(struct verdict_set *set, const struct event_summary *summary)
-{
-    struct settled_recipient *settled = arena_take_zeroed(&set->arena, sizeof(*settled));
-    if (!settled || !arena_copy(&set->arena, summary->recipient, &settled->address) ||
-        !arena_copy(&set->arena, summary->reply.text, &settled->reply.text))
-        return false;
-    struct span text = settled->reply.text;
-    settled->reply = summary->reply;
-    settled->reply.text = text;
-    settled->reply.command = (struct span){0};
-    settled->id = summary->id;
-    settled->type = (uint8_t)summary->type;
-    map_insert(&set->map, &settled->node, verdict_hash(settled->id, settled->address));
-    set->count++;
-    return true;
-}
-
-static void on_line(void *context, struct span line)
-{
-    struct verdict_set *set = context;
-    struct event_summary summary;
-    struct sink sink;
-    sink_init(&sink, set->scratch, JOURNAL_LINE_MAX);
-    if (!event_read(line, &sink, &summary) || !summary.final || summary.recipient.len == 0)
-        return;
-    set->short_of_memory |= !keep_verdict(set, &summary);
-}
-
-int recover_journals(struct spool *spool, struct spool_report *report)
-{
-    struct verdict_set *set = &spool->verdicts;
-    struct journal_tail *tail = calloc(1, sizeof(*tail));
-    set->scratch = malloc(JOURNAL_LINE_MAX);
-    chunk_pool_init(&set->pool, SIZE_MAX, 0);
-    arena_init(&set->arena, &set->pool, SIZE_MAX);
-    int result = tail && set->scratch ? map_init(&set->map, 1024) : -ENOMEM;
-    if (result == 0)
-        result = journal_recover(spool->journal_directory, JOURNAL_TAIL_BYTES, on_line, set, tail);
-    if (result == 0 && set->short_of_memory)
-        result = -ENOMEM;
-    for (unsigned i = 0; result == 0 && i < SHARD_COUNT; i++)
-        spool->journal_sequence[i] = tail->next_sequence[i];
-    if (result == 0 && (tail->gaps || tail->damaged))
-        report_line(report, "the journal has %llu gaps and %llu damaged places",
-                    (unsigned long long)tail->gaps, (unsigned long long)tail->damaged);
-    free(tail);
-    return result;
-}
-
 /* ---- queues ---- */
 
 static int recover_queue(struct spool *spool, struct span key, struct span value)
@@ -220,6 +143,7 @@ static int recover_queue(struct spool *spool, struct span key, struct span value
         return -ENOMEM;
     queue->recorded = true;
     queue->first_due_ms = record.first_due_ms;
+    queue->arrivals_until_ms = record.arrivals_until_ms;
     queue->loaded_to = (struct position){record.first_due_ms, 0};
     queue->rows = (uint32_t)record.rows;
     share->usage.rows += record.rows;
@@ -292,6 +216,8 @@ static bool enter_nursery(struct share *share, uint64_t sequence, struct span by
     held->row.body_pieces = 1;
     held->intake = intake;
     held->sequence = sequence;
+    held->unreported =
+        reception_missing(share->spool, record.shard, &record.envelope, queue->queue.name);
     held_enter(held, queue);
     nursery_place(held);
     agenda_set(&share->agenda, &queue->look, held->row.due_ms);
@@ -313,11 +239,14 @@ static int move_to_row(struct fresh_scan *scan, struct share *share, struct span
         return -ENOMEM;
     if (due_ms < queue->first_due_ms)
         queue->first_due_ms = due_ms;
+    if (due_ms > queue->arrivals_until_ms)
+        queue->arrivals_until_ms = due_ms;
     if (position_before((struct position){queue->first_due_ms, 0}, queue->loaded_to))
         queue->loaded_to = (struct position){queue->first_due_ms, 0};
     queue->rows++;
     share->usage.rows++;
-    struct queue_record described = {queue->queue.name, queue->first_due_ms, queue->rows};
+    struct queue_record described = {queue->queue.name, queue->first_due_ms, queue->rows,
+                                     queue->arrivals_until_ms};
     if (!queue_record_write(&described, arena, &header))
         return -ENOMEM;
     store_batch_delete(scan->batch, FAMILY_FRESH, key);

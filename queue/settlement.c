@@ -159,8 +159,8 @@ static bool put_records(struct settlement *settlement)
     struct stored_queue *queue = stored(settlement->held->row.queue);
     struct commit *commit = &settlement->commit;
     struct arena *arena = &settlement->arena;
-    if (settlement->record.len && !queue_put_record(queue, commit, arena, settlement->put_at.due_ms,
-                                                    &settlement->record_due_ms))
+    if (settlement->record.len &&
+        !queue_put_record(queue, commit, arena, settlement->put_at.due_ms, &settlement->promise))
         return false;
     for (unsigned i = 0; i < settlement->report_count; i++)
         if (!intake_put_records(settlement->reports[i], commit, arena, settlement->submitted))
@@ -250,7 +250,7 @@ static void on_committed(struct op *op)
         stick(settlement);
         return;
     }
-    queue_record_done(queue, &settlement->record_due_ms, 0);
+    queue_record_done(queue, &settlement->promise, 0);
     if (settlement->record.len)
         row_goes_on(settlement);
     else

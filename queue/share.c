@@ -35,6 +35,7 @@ static void init_lists(struct share *share)
     list_init(&share->stuck);
     list_init(&share->stuck_withdrawals);
     list_init(&share->jobs);
+    list_init(&share->unreported);
 }
 
 int share_init(struct share *share, struct spool *spool, unsigned worker)
@@ -105,6 +106,7 @@ static void free_stuck(struct share *share)
 void share_fini(struct share *share)
 {
     free_stuck(share);
+    receptions_forget(share);
     map_each(&share->held, free_held, share);
     map_each(&share->queues, free_queue, share);
     map_fini(&share->held);
@@ -142,6 +144,7 @@ int share_start(struct spool *spool, struct loop *loop, share_on_ready *on_ready
         return result;
     loop_arm(loop, &share->tick, SHARE_TICK_MS * NS_PER_MS);
     share_arm_look(share);
+    receptions_write(share);
     list_for_each (&share->nursery, link, following) {
         struct held *held = container_of(link, struct held, age);
         held->entered_ns = loop->now_ns;

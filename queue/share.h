@@ -44,8 +44,8 @@ struct row;
 struct message {
     struct share *share;
     struct arena arena;       /* envelope, head, and the body while it is small */
-    struct envelope envelope; /* all recipients; times are set by message_new, the id by the first
-                                 recipient, size, domain and the row flags by share_accept */
+    struct envelope envelope; /* all recipients; the id is set by the first recipient, times, size,
+                                 domain and the row flags by share_accept */
     struct text head;         /* the headers that we add, in front of the body; set before accept */
     struct text body;         /* as received: CRLF, unstuffed; of a large body only its beginning */
     uint64_t body_len;        /* everything appended so far */

@@ -49,6 +49,11 @@ enum held_state { HELD_ACCEPTING, HELD_WAITING, HELD_LENT, HELD_SETTLING, HELD_G
 struct stored_queue;
 struct event;
 
+/* What a queue's record said that went along with a row's batch; zeros: it did not. */
+struct record_promise {
+    uint64_t first_due_ms, arrivals_until_ms;
+};
+
 /* A row in memory. */
 struct held {
     struct row row; /* first: what the borrower sees */
@@ -66,6 +71,7 @@ struct held {
     bool entered;                   /* in share->held */
     bool malloced;                  /* counts as a window's row; else part of an intake */
     bool body_missing, body_broken; /* not on disk; there, but unreadable */
+    bool unreported; /* fresh, after a crash: the journal does not know of its reception */
 };
 
 /* The part of a queue that exists while anything of it is in memory or unwritten. */
@@ -80,9 +86,10 @@ struct window {
     uint64_t touched_ns;
     struct list_link dirty; /* share->dirty: counters or first_due changed */
     unsigned bodies_ready;
-    unsigned fresh_rows;     /* waiting, lent or settling */
-    unsigned record_puts;    /* commits in flight that hold the queue's record */
-    uint64_t pending_due_ms; /* the lowest first_due in them */
+    unsigned fresh_rows;       /* waiting, lent or settling */
+    unsigned record_puts;      /* commits in flight that hold the queue's record */
+    uint64_t pending_due_ms;   /* the lowest first_due in them */
+    uint64_t pending_until_ms; /* the highest arrivals_until in them */
 };
 
 struct stored_queue {
@@ -93,6 +100,7 @@ struct stored_queue {
     struct position loaded_to;
     uint64_t first_due_ms; /* no lower than what is on disk says; UINT64_MAX: no record there */
     struct window *window;
+    uint64_t arrivals_until_ms; /* no higher than what is on disk says */
     uint32_t rows;
     uint8_t shard;
     bool recorded; /* its record is on disk */
@@ -107,8 +115,7 @@ struct intake {
     struct held *rows;      /* in the message's arena; one per destination */
     struct intake_row {
         struct span record;
-        uint64_t
-            record_due_ms; /* the queue's record went along with this first_due; 0: it did not */
+        struct record_promise promise;
     } * records;
     unsigned row_count;
     struct list_link link; /* share->stuck_withdrawals */
@@ -132,7 +139,7 @@ struct settlement {
     struct arena arena;
     struct span record; /* the row as it goes on; empty: it is gone */
     struct position put_at;
-    uint64_t record_due_ms; /* as in intake_row */
+    struct record_promise promise;
     struct several *several;
     struct intake *reports[REPORTS_MAX]; /* DSNs in the same batch */
     unsigned report_count;
@@ -158,6 +165,7 @@ struct share {
     struct timer look, tick;
     struct op jobs_turn, wake_turn, journal_closed;
     struct list nursery, recent, dirty, bodies, capped, starved, stuck, stuck_withdrawals, jobs;
+    struct list unreported; /* rows whose reception the journal does not know, until the start */
     uint8_t shards[SHARD_COUNT]; /* those of this worker */
     unsigned shard_count;
     uint32_t next_number[SHARD_COUNT];
@@ -232,13 +240,14 @@ void queue_look_later(struct stored_queue *queue, uint64_t delay_ms); /* somethi
 void queue_mark_dirty(struct stored_queue *queue);
 void queues_look_due(struct share *share);
 void queues_checkpoint(struct share *share);
-/* Adds the queue's record to a batch that puts a row due at `due_ms`, if that needs it.
- * *record_due_ms, 0 at first, is then what queue_record_done wants when the batch has ended. If it
- * is not 0 already (the batch is submitted again and holds an older record), one that is right now
- * is added: the last put of a key counts. */
+/* Adds the queue's record to a batch that puts a row due at `due_ms`, if that needs it. *promise,
+ * zeros at first, is then what queue_record_done wants when the batch has ended. If it is not zero
+ * already (the batch is submitted again and holds an older record), one that is right now is added:
+ * the last put of a key counts. */
 MUST_USE bool queue_put_record(struct stored_queue *queue, struct commit *commit,
-                               struct arena *arena, uint64_t due_ms, uint64_t *record_due_ms);
-void queue_record_done(struct stored_queue *queue, uint64_t *record_due_ms, int result);
+                               struct arena *arena, uint64_t due_ms,
+                               struct record_promise *promise);
+void queue_record_done(struct stored_queue *queue, struct record_promise *promise, int result);
 
 /* ---- window.c ---- */
 void held_enter(struct held *held, struct stored_queue *queue); /* into share->held, no list yet */
@@ -283,6 +292,9 @@ struct queue_job *job_free(struct queue_job *job);
 
 /* ---- accept.c ---- */
 unsigned text_spans(const struct text *text, struct span *ret_spans); /* room for text->pieces */
+/* A line per row, or several if it has many recipients. `message` (who injected it) is NULL after a
+ * crash, when nobody knows any more. */
+void journal_reception(struct share *share, const struct row *row, const struct message *message);
 void intake_parts_written(struct intake *intake);
 struct intake *intake_new(struct share *share, struct chunk_pool *pool);
 struct intake *intake_blank(struct share *share, struct chunk_pool *pool); /* without times */

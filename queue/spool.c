@@ -133,6 +133,8 @@ static int recover(struct spool *spool, struct spool_report *report)
     if (result == 0)
         result = recover_fresh(spool, report, &next_sequence);
     if (result == 0)
+        result = recover_receptions(spool);
+    if (result == 0)
         result = committer_init(&spool->committer, spool->store, next_sequence);
     return result;
 }
@@ -157,6 +159,7 @@ static void spool_free(struct spool *spool)
     if (spool->committer.store)
         committer_fini(&spool->committer);
     verdict_set_fini(&spool->verdicts);
+    witness_set_fini(&spool->witnesses);
     spool->store = store_close(spool->store);
     free((void *)(uintptr_t)spool->options.retry_intervals_ms);
     free((void *)(uintptr_t)spool->options.hostname);

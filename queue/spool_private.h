@@ -16,6 +16,23 @@ struct verdict_set {
     bool short_of_memory;
 };
 
+/* Which messages, in which queues, the journals' tails know of; while recovering after a crash. */
+struct witness_set {
+    struct map map;
+    struct arena arena; /* of `pool` */
+    struct chunk_pool pool;
+    struct journal_reach {
+        bool seen;
+        uint64_t known_from_ms; /* what arrived later has its line in the tail, or none */
+        uint64_t newest_ms;
+    } reach[JOURNAL_WORKERS];
+};
+
+struct witness {
+    struct map_node node;
+    uint64_t id;
+};
+
 struct settled_recipient {
     struct map_node node;
     uint64_t id;
@@ -32,6 +49,8 @@ struct spool {
     struct loader_threads *loading;
     struct share **shares;
     struct verdict_set verdicts;
+    struct witness_set witnesses;
+    unsigned workers_before; /* of the last run: whose journal knows of a shard */
     char node[17];
     char *journal_directory;
     uint64_t journal_sequence[SHARD_COUNT]; /* next, by worker */
@@ -52,17 +71,28 @@ const struct settled_recipient *verdict_set_find(const struct verdict_set *set, 
 
 void verdict_set_fini(struct verdict_set *set);
 
+void witness_set_fini(struct witness_set *set);
+
 /* A line for what start-up found. */
 void report_line(struct spool_report *report, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 /* ---- recover.c: blocking, before the committer runs ---- */
 MUST_USE int recover_meta(struct spool *spool);
-MUST_USE int recover_journals(struct spool *spool, struct spool_report *report);
 MUST_USE int recover_uploads(struct spool *spool);
 MUST_USE int recover_queues(struct spool *spool, struct spool_report *report);
 MUST_USE int recover_fresh(struct spool *spool, struct spool_report *report,
                            uint64_t *ret_next_sequence);
+
+/* ---- recover_journal.c ---- */
+MUST_USE int recover_journals(struct spool *spool, struct spool_report *report);
+/* Whether the crash took the line of this message's reception. Until recover_receptions, which
+ * finds the rows of which that is true. */
+bool reception_missing(const struct spool *spool, uint8_t shard, const struct envelope *envelope,
+                       struct span queue);
+MUST_USE int recover_receptions(struct spool *spool);
+void receptions_write(struct share *share); /* first thing when the journal is open */
+void receptions_forget(struct share *share);
 
 struct span ceiling_key(char *key, unsigned worker); /* META_CEILING and the worker's number */
 

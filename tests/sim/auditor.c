@@ -10,7 +10,7 @@
 enum { RECORD_MS = 2000 };
 
 struct copy {
-    unsigned received, reported, excuses, journaled;
+    unsigned received, reported, excuses, journaled, receptions;
     uint64_t heard_ns; /* 0: not yet */
 };
 
@@ -68,6 +68,13 @@ void audit_journaled(unsigned message, unsigned recipient)
     struct copy *copy = copy_of(message, recipient);
     if (copy)
         copy->journaled++;
+}
+
+void audit_reception(unsigned message, unsigned recipient)
+{
+    struct copy *copy = copy_of(message, recipient);
+    if (copy)
+        copy->receptions++;
 }
 
 void audit_expired(unsigned message, unsigned recipient)
@@ -132,6 +139,10 @@ static bool passes(unsigned m, unsigned r)
     }
     if (messages[m].promised && !copy->journaled) {
         fprintf(stderr, "NOT JOURNALED: message %u for r%u\n", m, r);
+        return false;
+    }
+    if (messages[m].promised && copy->receptions != 1) {
+        fprintf(stderr, "RECEPTION in %u lines: message %u for r%u\n", copy->receptions, m, r);
         return false;
     }
     if (copy->received + (copy->reported ? 1 : 0) > 1 + copy->excuses) {

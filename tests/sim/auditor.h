@@ -20,6 +20,7 @@ void audit_id(unsigned message, const char *id);          /* "queued as <id>": n
 void audit_heard(unsigned message, unsigned recipient);
 void audit_excuse(unsigned message, unsigned recipient, const char *why);
 void audit_journaled(unsigned message, unsigned recipient); /* a final verdict */
+void audit_reception(unsigned message, unsigned recipient); /* a line of its coming in */
 void audit_crash(void); /* what was heard in the last moment may not be recorded */
 
 /* Everything promised has been received or reported. */

@@ -113,17 +113,33 @@ static void check_states(void)
 
 /* ---- the journal ---- */
 
-static void on_journal_line(void *context, struct span line)
+/* All recipients of a line: one string, or an array. */
+static void note_reception(struct span line)
+{
+    while (line.len && !span_starts_with(line, SPAN("\"recipient\":")))
+        line = span_skip(line, 1);
+    for (; line.len && !span_starts_with(line, SPAN(",\"queue\"")); line = span_skip(line, 1)) {
+        char address[32];
+        unsigned message, recipient;
+        snprintf(address, sizeof address, "%.*s", SPAN_FORMAT(span_first(line, 31)));
+        if (sscanf(address, "\"r%u-m%u-", &recipient, &message) == 2)
+            audit_reception(message, recipient);
+    }
+}
+
+static void on_journal_line(void *context, const struct journal_line *line)
 {
     struct event_summary summary;
     struct sink scratch;
     char address[128];
     unsigned message, recipient;
     sink_init(&scratch, context, JOURNAL_LINE_MAX);
-    if (!event_read(line, &scratch, &summary) || !summary.final)
+    if (!event_read(line->text, &scratch, &summary))
         return;
+    if (summary.type == EVENT_RECEPTION)
+        note_reception(line->text);
     snprintf(address, sizeof address, "%.*s", SPAN_FORMAT(summary.recipient));
-    if (sscanf(address, "r%u-m%u-", &recipient, &message) == 2)
+    if (summary.final && sscanf(address, "r%u-m%u-", &recipient, &message) == 2)
         audit_journaled(message, recipient);
 }
 

@@ -209,7 +209,7 @@ static void fail_next(enum kind kind, int error, unsigned count)
     disk->error_count[kind] = count;
 }
 
-static void ignore_line(void *context, struct span line)
+static void ignore_line(void *context, const struct journal_line *line)
 {
 }
 

@@ -49,15 +49,15 @@ struct lines {
     char text[64][64];
 };
 
-static void keep_line(void *context, struct span line)
+static void keep_line(void *context, const struct journal_line *line)
 {
     struct lines *lines = context;
-    assert_true(lines->count < 64 && line.len < 64);
-    memcpy(lines->text[lines->count], line.data, line.len);
-    lines->text[lines->count++][line.len] = '\0';
+    assert_true(lines->count < 64 && line->text.len < 64);
+    memcpy(lines->text[lines->count], line->text.data, line->text.len);
+    lines->text[lines->count++][line->text.len] = '\0';
 }
 
-static void ignore_line(void *context, struct span line)
+static void ignore_line(void *context, const struct journal_line *line)
 {
 }
 

@@ -1,4 +1,5 @@
 /* The life of a message in the queue: accepted, tried, settled, in all outcomes, over restarts. */
+#include "queue/journal.h"
 #include "tests/unit/spool_fixture.h"
 
 #include <errno.h>
@@ -352,6 +353,110 @@ static void the_journal_settles_what_the_crash_left(void **state)
     assert_store_empty(f);
 }
 
+/* ---- receptions that a crash took from the journal ---- */
+
+struct reception_count {
+    const char *recipient;
+    unsigned count;
+};
+
+static void count_reception(void *context, const struct journal_line *line)
+{
+    struct reception_count *wanted = context;
+    char quoted[100], text[4096];
+    snprintf(quoted, sizeof quoted, "\"%s\"", wanted->recipient);
+    snprintf(text, sizeof text, "%.*s", SPAN_FORMAT(line->text));
+    wanted->count += strstr(text, "\"type\":\"Reception\"") && strstr(text, quoted);
+}
+
+static unsigned receptions_of(const struct fixture *f, const char *recipient)
+{
+    char directory[2 * FOLDER_PATH];
+    struct journal_tail tail;
+    struct reception_count wanted = {.recipient = recipient};
+    snprintf(directory, sizeof directory, "%s/journal", f->folder);
+    assert_int_equal(journal_recover(directory, UINT64_MAX, count_reception, &wanted, &tail), 0);
+    assert_int_equal(tail.gaps + tail.damaged, 0);
+    return wanted.count;
+}
+
+/* The next run begins with the store as it is and the journal of `journal_of`. */
+static void crash_with_journal(struct fixture *f, const char *journal_of)
+{
+    char folder[FOLDER_PATH];
+    copy_as_crashed(f, folder);
+    char journal[2 * FOLDER_PATH];
+    snprintf(journal, sizeof journal, "%s/journal", folder);
+    folder_remove(journal);
+    folder_copy_below(journal_of, folder, "journal");
+    fixture_stop(f);
+    folder_remove(f->folder);
+    strcpy(f->folder, folder);
+    fixture_start(f);
+}
+
+static const char *const received[] = {
+    "known@one.example", "fresh@one.example", "a@two.example",
+    "b@two.example",     "c@three.example",   "row@one.example",
+};
+
+static void assert_received_once(const struct fixture *f)
+{
+    for (unsigned i = 0; i < countof(received); i++) {
+        unsigned count = receptions_of(f, received[i]);
+        if (count != 1)
+            fail_msg("%s has %u receptions", received[i], count);
+    }
+}
+
+static void a_crash_takes_no_reception(void **state)
+{
+    struct fixture *f = *state;
+    char early[FOLDER_PATH];
+    f->options.limits.nursery_messages = 2;
+    fixture_restart(f);
+    accept_message(f, "a@sender.example", "known@one.example", "Hello\r\n");
+    fixture_restart(f); /* its line is on disk, the record is still fresh */
+    folder_make(early);
+    folder_copy_below(f->folder, early, "journal");
+    accept_message(f, "a@sender.example", "fresh@one.example", "Hello\r\n");
+    accept_message(f, "a@sender.example", "a@two.example b@two.example c@three.example",
+                   "Hello\r\n");
+    accept_message(f, "a@sender.example", "row@one.example", "Hello\r\n");
+    crash_with_journal(f, early);
+    crash_with_journal(f, early); /* before anything of that run became durable */
+    fixture_restart(f);
+    assert_received_once(f);
+    fixture_crash(f);
+    fixture_restart(f);
+    assert_received_once(f);
+    for (unsigned i = 0; i < 5; i++)
+        settle_row(f, pull_row_of(f), OUTCOME_DELIVERED);
+    turn_until_recorded(f);
+    assert_store_empty(f);
+    folder_remove(early);
+}
+
+/* What was known long ago is not said again, also when its line is beyond the journal's tail. */
+static void old_receptions_are_not_repeated(void **state)
+{
+    struct fixture *f = *state;
+    f->options.limits.nursery_messages = 0;
+    fixture_restart(f);
+    accept_message(f, "a@sender.example", "known@one.example", "Hello\r\n");
+    fixture_restart(f);
+    char journal[2 * FOLDER_PATH];
+    snprintf(journal, sizeof journal, "%s/journal/w0-0000000000000001.log", f->folder);
+    assert_int_equal(unlink(journal), 0);
+    pass_ms(f, 3000);
+    accept_message(f, "a@sender.example", "fresh@one.example", "Hello\r\n");
+    fixture_restart(f);
+    fixture_crash(f);
+    fixture_restart(f);
+    assert_int_equal(receptions_of(f, "known@one.example"), 0);
+    assert_int_equal(receptions_of(f, "fresh@one.example"), 1);
+}
+
 static void ids_rise_over_restarts_and_clocks(void **state)
 {
     struct fixture *f = *state;
@@ -557,6 +662,8 @@ int main(void)
         with_share(fresh_ones_survive),
         with_share(fresh_ones_over_the_bound_become_rows),
         with_share(the_journal_settles_what_the_crash_left),
+        with_share(a_crash_takes_no_reception),
+        with_share(old_receptions_are_not_repeated),
         with_share(ids_rise_over_restarts_and_clocks),
         with_share(what_arrived_is_due_by_any_clock),
         with_share(a_withdrawn_one_is_gone),

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""kill -9 at random moments under load: what was acknowledged is delivered or still queued, always.
+"""kill -9 at random moments under load: what was acknowledged is delivered or still queued, always,
+and the journal has exactly one Reception for each of its recipients.
 
 RINGPOST_KILL_ROUNDS and RINGPOST_KILL_SEED choose how often and when; a failure names its seed.
 """
@@ -92,6 +93,15 @@ class Kill(unittest.TestCase):
 
         eventually(quiet, "no more deliveries", patience_s=300)
 
+    def assert_received_once(self, acknowledged):
+        receptions = collections.Counter()
+        for event in self.ringpost.journal():
+            if event["type"] == "Reception":
+                named = event["recipient"]
+                receptions.update([named] if isinstance(named, str) else named)
+        wrong = {name: receptions[name] for name in acknowledged if receptions[name] != 1}
+        self.assertEqual(wrong, {}, "receptions in the journal")
+
     def test_nothing_acknowledged_is_lost(self):
         print(f"seed {SEED}, {ROUNDS} rounds", flush=True)
         acknowledged = set()
@@ -109,6 +119,7 @@ class Kill(unittest.TestCase):
         for message in self.sink.messages:
             number = int(message.recipients[0].partition("@")[0][1:])
             self.assertEqual(sha256(without_received(message.body)), self.sent[number])
+        self.assert_received_once(acknowledged)
         twice = sum(count - 1 for count in self.deliveries().values())
         print(f"{len(acknowledged)} recipients acknowledged, {sum(self.deliveries().values())} "
               f"deliveries, {twice} of them again", flush=True)

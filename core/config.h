@@ -96,7 +96,8 @@ struct config {
     } policy;
     struct {
         uint64_t memory, inbound_memory, loaded_memory, disk_reserve;
-        uint64_t nursery_messages, nursery_bytes, nursery_age_ms, window_rows, loader_threads;
+        uint64_t nursery_messages, nursery_bytes, nursery_age_ms, window_rows, loader_threads,
+            expiry_sweep_ms;
         bool clock_confirmed; /* the operator says that the wall clock is right */
     } queue;
     struct {

@@ -120,6 +120,47 @@ static void check_control(struct loading *loading)
             "than the 107 bytes that a Unix socket may have; set a shorter one");
 }
 
+/* Fields that a message cannot do without on its way: what names a stream is taken out. */
+static bool must_stay(struct span field)
+{
+    static const struct span fields[] = {
+        SPAN("Received"),
+        SPAN("Return-Path"),
+        SPAN("DKIM-Signature"),
+        SPAN("Authentication-Results"),
+        SPAN("ARC-Seal"),
+        SPAN("ARC-Message-Signature"),
+        SPAN("ARC-Authentication-Results"),
+        SPAN("Date"),
+        SPAN("From"),
+        SPAN("Message-ID"),
+        SPAN("MIME-Version"),
+        SPAN("Content-Type"),
+        SPAN("Content-Transfer-Encoding"),
+    };
+    for (size_t i = 0; i < countof(fields); i++)
+        if (span_equals_any_case(fields[i], field))
+            return true;
+    return false;
+}
+
+static void check_stream_header(struct loading *loading, const char *key, struct span field)
+{
+    if (!must_stay(field))
+        return;
+    struct origin origin = origin_of(loading, TABLE_POLICY, key, 0);
+    loading_complain(loading, origin.line ? origin.line : 1, origin.line ? origin.column : 1,
+                     "'%s' in [policy]: it is removed from each message, and '%.*s' must stay; "
+                     "choose a field of your own like \"X-Tenant\"",
+                     key, SPAN_FORMAT(field));
+}
+
+static void check_policy(struct loading *loading)
+{
+    check_stream_header(loading, "tenant_header", loading->config->policy.tenant_header);
+    check_stream_header(loading, "campaign_header", loading->config->policy.campaign_header);
+}
+
 void config_check(struct loading *loading)
 {
     check_hostname(loading);
@@ -127,4 +168,5 @@ void config_check(struct loading *loading)
     check_routes(loading);
     check_bounce(loading);
     check_control(loading);
+    check_policy(loading);
 }

@@ -629,9 +629,9 @@ static int read_all(struct check *check)
 static void report_recovery(struct check *check, const struct store_report *report)
 {
     if (report->recovery == STORE_TORN_TAIL)
-        find(check, QUEUE_CHECK_TORN_TAIL, 0, "%.250s", report->message);
+        find(check, QUEUE_CHECK_TORN_TAIL, 0, "%.390s", report->message);
     if (report->recovery == STORE_LOG_DAMAGED)
-        find(check, QUEUE_CHECK_LOG_DAMAGED, 0, "%.250s", report->message);
+        find(check, QUEUE_CHECK_LOG_DAMAGED, 0, "%.390s", report->message);
 }
 
 /* The queue's folder: `directory` itself, or `queue` in it. */

@@ -48,7 +48,7 @@ bool queue_check_is_note(enum queue_check_kind kind);
 struct queue_finding {
     enum queue_check_kind kind;
     uint64_t id; /* of the message; 0: it is not about one */
-    char text[256];
+    char text[400];
 };
 typedef void queue_on_finding(void *context, const struct queue_finding *finding);
 

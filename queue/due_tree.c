@@ -79,3 +79,15 @@ struct due_node *due_tree_after(const struct due_tree *tree, struct position at)
     }
     return found;
 }
+
+struct due_node *due_tree_before(const struct due_tree *tree, struct position at)
+{
+    struct due_node *found = NULL;
+    for (struct due_node *node = tree->root; node;) {
+        bool before = position_before(node->at, at);
+        if (before)
+            found = node;
+        node = before ? node->right : node->left;
+    }
+    return found;
+}

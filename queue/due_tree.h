@@ -39,5 +39,6 @@ void due_tree_remove(struct due_tree *tree, struct due_node *node);
 /* NULL if there is none. */
 struct due_node *due_tree_first(const struct due_tree *tree);
 struct due_node *due_tree_last(const struct due_tree *tree);
-/* The first one behind `at`. */
+/* The first one behind `at`, and the last one before it. */
 struct due_node *due_tree_after(const struct due_tree *tree, struct position at);
+struct due_node *due_tree_before(const struct due_tree *tree, struct position at);

@@ -65,6 +65,37 @@ static bool keep_row(struct load *load, struct block *block, struct span key, st
     return true;
 }
 
+/* Says false if the load has looked at enough. */
+static bool look_at_row(struct load *load, struct block *block, struct span key, struct span value,
+                        int *ret_result)
+{
+    bool wanted = load->match(load->match_context, key, value);
+    if (wanted && load->max_rows &&
+        (load->row_count == load->max_rows || (load->row_count && load->max_bytes &&
+                                               block->len + key.len + value.len > load->max_bytes)))
+        return false;
+    load->scanned++;
+    load->matched += wanted;
+    check(key.len <= sizeof load->last);
+    memcpy(load->last, key.data, key.len);
+    load->last_len = (uint8_t)key.len;
+    if (wanted && load->max_rows && !keep_row(load, block, key, value))
+        *ret_result = -ENOMEM;
+    return *ret_result == 0 && load->scanned < load->max_scanned;
+}
+
+/* At most as many as the load may look at, in search of those that it wants. */
+static int search_rows(struct load *load, struct store_scan *scan, struct block *block)
+{
+    struct span key, value;
+    int found, result = 0;
+    while ((found = store_scan_next(scan, &key, &value)) == 1)
+        if (!look_at_row(load, block, key, value, &result))
+            return result;
+    load->at_end = found == 0;
+    return found;
+}
+
 /* The block no longer moves: points the spans into it. */
 static void place_rows(struct load *load, char *data)
 {
@@ -94,6 +125,7 @@ static int read_rows(struct load *load, struct store_scan *scan, struct block *b
 static int load_window(struct store *store, struct load *load)
 {
     load->at_end = false;
+    load->row_count = load->scanned = load->matched = load->last_len = 0;
     load->rows = calloc(load->max_rows ? load->max_rows : 1, sizeof *load->rows);
     if (!load->rows)
         return -ENOMEM;
@@ -103,7 +135,7 @@ static int load_window(struct store *store, struct load *load)
     if (!scan)
         return -EIO;
     struct block block = {0};
-    int result = read_rows(load, scan, &block);
+    int result = load->match ? search_rows(load, scan, &block) : read_rows(load, scan, &block);
     store_scan_free(scan);
     load->memory = block.data;
     if (result == 0)

@@ -7,7 +7,7 @@
 
 enum { WAKES_PER_TURN = 64 };
 
-static bool capped(const struct share *share)
+bool share_capped(const struct share *share)
 {
     return share->unrecorded >= share->limits.unrecorded ||
            committer_state(share->spool->committing) != 0;
@@ -82,7 +82,7 @@ static void feed_some(struct share *share)
 void on_wake_turn(struct op *op)
 {
     struct share *share = container_of(op, struct share, wake_turn);
-    bool uncapped = !capped(share) && share->unrecorded <= share->limits.unrecorded / 4 * 3;
+    bool uncapped = !share_capped(share) && share->unrecorded <= share->limits.unrecorded / 4 * 3;
     if (share->draining)
         return;
     if (uncapped)
@@ -130,10 +130,10 @@ static struct held *choose(struct stored_queue *queue, bool with_body, bool *ret
     return ready ? stored_row : NULL;
 }
 
-static void lend(struct share *share, struct held *held)
+void held_lend(struct held *held)
 {
     held_set_busy(held, HELD_LENT);
-    share->lent++;
+    held->row.queue->share->lent++;
     if (held->body_memory) {
         held->row.body = &held->body_span;
         held->row.body_pieces = 1;
@@ -188,7 +188,7 @@ enum pull_result pull_row(struct share *share, struct stored_queue *queue, bool 
     struct window *window = queue->window;
     window_touch(window);
     for (;;) {
-        if (capped(share)) {
+        if (share_capped(share)) {
             wait_in(&share->capped, queue);
             return PULL_CAPPED;
         }
@@ -196,7 +196,7 @@ enum pull_result pull_row(struct share *share, struct stored_queue *queue, bool 
         struct held *held = choose(queue, with_body, &loading);
         if (!held)
             return loading ? PULL_LOADING : PULL_EMPTY;
-        lend(share, held);
+        held_lend(held);
         if (!settled_here(share, held)) {
             *ret_held = held;
             return PULL_ROW;

@@ -11,6 +11,7 @@
  * sought in those queues only into which something can have come by then (recover_young.c). It is
  * promised by the minute, so that a busy queue writes its record once in that time. */
 #include "queue/spool_private.h"
+#include "queue/walk.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -61,6 +62,7 @@ struct stored_queue *queue_add(struct share *share, uint8_t shard, uint32_t numb
     if (number >= share->next_number[shard])
         share->next_number[shard] = number + 1;
     map_insert(&share->queues, &queue->queue.by_name, name_hash(share, shard, name));
+    list_append(&share->all, &queue->all);
     return queue;
 }
 
@@ -80,6 +82,8 @@ void queue_free(struct stored_queue *queue)
 {
     struct share *share = queue->queue.share;
     agenda_drop(&share->agenda, &queue->look);
+    walks_forget_queue(share, queue);
+    list_remove(&queue->all);
     map_remove(&share->queues, &queue->queue.by_name);
     free(queue);
 }
@@ -104,7 +108,7 @@ static bool window_unused(const struct window *window)
 {
     return window->tree.count == 0 && list_empty(&window->fresh) && list_empty(&window->busy) &&
            list_empty(&window->gone) && !window->load && !window->bodies && !window->job &&
-           window->record_puts == 0 && !list_linked(&window->dirty);
+           window->walks == 0 && window->record_puts == 0 && !list_linked(&window->dirty);
 }
 
 void queue_trim_window(struct stored_queue *queue)
@@ -128,18 +132,25 @@ static uint64_t later(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
+uint64_t queue_first_due_ms(const struct stored_queue *queue)
+{
+    const struct window *window = queue->window;
+    const struct due_node *first = window ? due_tree_first(&window->tree) : NULL;
+    return first ? earlier(queue->loaded_to.due_ms, first->at.due_ms) : queue->loaded_to.due_ms;
+}
+
 /* When something waiting is due: in memory, or on disk (a lower bound). */
 static uint64_t next_due_ms(const struct stored_queue *queue)
 {
     const struct window *window = queue->window;
-    bool loading = window && window->load;
-    uint64_t next_ms = loading ? UINT64_MAX : queue->loaded_to.due_ms;
     if (!window)
-        return next_ms;
+        return queue->loaded_to.due_ms;
     if (!list_empty(&window->fresh))
         return 0;
+    if (!window->load)
+        return queue_first_due_ms(queue);
     const struct due_node *first = due_tree_first(&window->tree);
-    return first ? earlier(next_ms, first->at.due_ms) : next_ms;
+    return first ? first->at.due_ms : UINT64_MAX;
 }
 
 static void agenda_enter(struct stored_queue *queue, uint64_t at_ms)
@@ -165,9 +176,7 @@ static void look_at_empty(struct stored_queue *queue)
     if (!queue->empty)
         agenda_enter(queue, queue->queue.share->loop->wall_ms + EMPTY_QUEUE_MS);
     queue->empty = true;
-    /* The counter of a crash may have been too high. */
-    queue->queue.share->usage.rows -= queue->rows;
-    queue->rows = 0;
+    queue_set_rows(queue, 0); /* the counter of a crash may have been too high */
 }
 
 void queue_look(struct stored_queue *queue)
@@ -271,6 +280,20 @@ void queues_look_due(struct share *share)
 }
 
 /* ---- records ---- */
+
+void queue_set_rows(struct stored_queue *queue, uint32_t rows)
+{
+    struct share_usage *usage = &queue->queue.share->usage;
+    usage->queues_uncounted -= queue->approximate;
+    queue->approximate = false;
+    if (rows == queue->rows)
+        return;
+    usage->rows += rows;
+    usage->rows -= queue->rows;
+    queue->rows = rows;
+    if (queue->window)
+        queue_mark_dirty(queue);
+}
 
 static bool put_record(const struct stored_queue *queue, struct commit *commit, struct arena *arena,
                        const struct record_promise *promise)

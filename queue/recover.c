@@ -146,6 +146,8 @@ static int recover_queue(struct spool *spool, struct span key, struct span value
     queue->arrivals_until_ms = record.arrivals_until_ms;
     queue->loaded_to = (struct position){record.first_due_ms, 0};
     queue->rows = (uint32_t)record.rows;
+    queue->approximate = spool->counters_approximate;
+    share->usage.queues_uncounted += queue->approximate;
     share->usage.rows += record.rows;
     agenda_set(&share->agenda, &queue->look, record.first_due_ms);
     return 0;

@@ -10,6 +10,7 @@
  * written newer ones meanwhile. A dead store: it stays stuck, and recovery finds the row as it was
  * and the verdict in the journal. */
 #include "queue/spool_private.h"
+#include "queue/walk.h"
 
 #include <errno.h>
 
@@ -60,6 +61,19 @@ void settlement_abort(struct settlement *settlement)
     held_wait(held);
     settlement_free(settlement);
     queue_look_later(queue, SHARE_TICK_MS);
+}
+
+void settlement_reschedule(struct held *held, uint64_t due_ms)
+{
+    struct share *share = held->row.queue->share;
+    struct settlement *settlement = settlement_new(held, false);
+    share->lent--;
+    if (!settlement)
+        held_wait(held); /* no memory: it stays as it is */
+    else if (settlement_fill(settlement, &held->row.envelope, &held->row.state, due_ms))
+        settlement_begin(settlement);
+    else
+        settlement_abort(settlement);
 }
 
 /* ---- what the batch says ---- */
@@ -214,6 +228,8 @@ static void row_goes_on(struct settlement *settlement)
     struct intake *intake = held->intake;
     if (intake)
         nursery_leave(held);
+    else
+        walks_note(queue, (struct position){held->row.due_ms, held->row.envelope.id}, -1);
     held_leave(held);
     window_put(queue, settlement->put_at, settlement->record);
     if (intake)

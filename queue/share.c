@@ -7,6 +7,7 @@
 #include "core/clock.h"
 #include "queue/event.h"
 #include "queue/spool_private.h"
+#include "queue/walk.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -36,6 +37,8 @@ static void init_lists(struct share *share)
     list_init(&share->stuck_withdrawals);
     list_init(&share->jobs);
     list_init(&share->unreported);
+    list_init(&share->all);
+    list_init(&share->walks);
 }
 
 int share_init(struct share *share, struct spool *spool, unsigned worker)
@@ -54,12 +57,11 @@ int share_init(struct share *share, struct spool *spool, unsigned worker)
     op_init(&share->jobs_turn, on_jobs_turn);
     op_init(&share->wake_turn, on_wake_turn);
     op_init(&share->journal_closed, on_journal_closed);
-    share->usage.approximate = spool->counters_approximate;
     share->line = malloc(EVENT_LINE_MAX);
     if (!share->line || map_init(&share->queues, QUEUES_EXPECTED) != 0 ||
         map_init(&share->held, QUEUES_EXPECTED) != 0 || map_init(&share->several, 64) != 0)
         return -ENOMEM;
-    return 0;
+    return upkeep_init(share);
 }
 
 /* ---- end ---- */
@@ -105,6 +107,7 @@ static void free_stuck(struct share *share)
 
 void share_fini(struct share *share)
 {
+    walks_fini(share);
     free_stuck(share);
     receptions_forget(share);
     map_each(&share->held, free_held, share);
@@ -113,6 +116,7 @@ void share_fini(struct share *share)
     map_fini(&share->queues);
     map_fini(&share->several);
     agenda_fini(&share->agenda);
+    upkeep_fini(share);
     share->journal = journal_free(share->journal);
     chunk_pool_fini(&share->inbound);
     chunk_pool_fini(&share->own);
@@ -150,6 +154,7 @@ int share_start(struct spool *spool, struct loop *loop, share_on_ready *on_ready
         held->entered_ns = loop->now_ns;
         settle_journaled(held);
     }
+    upkeep_start(share);
     *ret_share = share;
     return 0;
 }
@@ -272,6 +277,7 @@ static void on_tick(struct op *op)
         now_ns - share->wall_recorded_ns >= WALL_RECORD_MS * NS_PER_MS)
         record_wall(share);
     pull_make_room(share);
+    upkeep_tick(share);
     loop_arm(share->loop, &share->tick, SHARE_TICK_MS * NS_PER_MS);
 }
 
@@ -300,8 +306,8 @@ static void on_journal_closed(struct op *op)
 
 void share_look_drained(struct share *share)
 {
-    if (!share->drained || share->lent || share->accepting || share->loads || share->writes ||
-        share->settling > share->stuck_count)
+    if (!share->drained || !list_empty(&share->walks) || share->lent || share->accepting ||
+        share->loads || share->writes || share->settling > share->stuck_count)
         return;
     if (share->drain_step == DRAIN_WORK) {
         share->drain_step = DRAIN_COUNTERS;
@@ -324,5 +330,6 @@ void share_drain(struct share *share, struct op *done)
     share->draining = true;
     share->drained = done;
     done->state = OP_BUSY;
+    walks_drain(share);
     share_look_drained(share);
 }

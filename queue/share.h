@@ -23,6 +23,7 @@
  * Files: message.c (a message being received), upload.c (large bodies), accept.c, withdraw.c,
  * nursery.c, queues.c, window.c (rows in memory), bodies.c, pull.c, jobs.c (a verdict for a whole
  * queue), settle.c (verdicts), settlement.c (their way to the disk), several.c, report.c (DSNs),
+ * walk.c (once through all rows, those on disk only as well), upkeep.c (what is done unasked),
  * share.c, recover.c and spool.c; what they have in common is in share_private.h. */
 #pragma once
 
@@ -149,7 +150,7 @@ struct share_limits {
     unsigned unrecorded;     /* 4,096 */
 };
 
-/* For metrics; approximate after an unclean stop until recounted. */
+/* For metrics. */
 struct share_usage {
     uint64_t rows, queues, rows_in_memory, nursery_messages, nursery_bytes, unrecorded;
     uint64_t accepted, withdrawn, delivered, deferred, bounced, expired, dsn_made, may_duplicate;
@@ -157,7 +158,8 @@ struct share_usage {
     uint64_t damaged;            /* rows that cannot be read: see `queue check` */
     uint64_t rows_loaded;        /* into windows; a row that was evicted counts again */
     uint64_t journal_frames, journal_lost, journal_errors; /* see journal.h */
-    bool approximate;
+    uint64_t set_back;         /* rows rescheduled because the wall clock went back */
+    uint64_t queues_uncounted; /* after an unclean stop: their rows are as last recorded */
 };
 void share_usage(const struct share *share, struct share_usage *ret_usage);
 

@@ -90,12 +90,14 @@ struct window {
     unsigned record_puts;      /* commits in flight that hold the queue's record */
     uint64_t pending_due_ms;   /* the lowest first_due in them */
     uint64_t pending_until_ms; /* the highest arrivals_until in them */
+    unsigned walks;            /* that are at this queue */
 };
 
 struct stored_queue {
     struct queue queue; /* first: what the lanes see */
     struct agenda_item look;
     uint32_t number;
+    struct list_link all;     /* share->all */
     struct list_link waiting; /* share->capped or share->starved: to be announced later */
     struct position loaded_to;
     uint64_t first_due_ms; /* no lower than what is on disk says; UINT64_MAX: no record there */
@@ -105,8 +107,9 @@ struct stored_queue {
     uint8_t shard;
     bool recorded; /* its record is on disk */
     bool announced;
-    bool empty;  /* was seen empty at the last look */
-    char text[]; /* the name */
+    bool empty;       /* was seen empty at the last look */
+    bool approximate; /* `rows` is what was recorded before a crash */
+    char text[];      /* the name */
 };
 
 /* A message from message_new to the end of its first commit; a fresh one until it leaves. */
@@ -166,6 +169,9 @@ struct share {
     struct op jobs_turn, wake_turn, journal_closed;
     struct list nursery, recent, dirty, bodies, capped, starved, stuck, stuck_withdrawals, jobs;
     struct list unreported; /* rows whose reception the journal does not know, until the start */
+    struct list all;   /* queues, oldest first */
+    struct list walks; /* walk.h */
+    struct upkeep *upkeep;
     uint8_t shards[SHARD_COUNT]; /* those of this worker */
     unsigned shard_count;
     uint32_t next_number[SHARD_COUNT];
@@ -239,6 +245,10 @@ void queue_look(struct stored_queue *queue);
 void queue_look_later(struct stored_queue *queue, uint64_t delay_ms); /* something failed */
 void queue_mark_dirty(struct stored_queue *queue);
 void queues_look_due(struct share *share);
+/* No row of it that waits is due before this; UINT64_MAX: none waits. */
+uint64_t queue_first_due_ms(const struct stored_queue *queue);
+/* What the counter says is replaced by what was counted. */
+void queue_set_rows(struct stored_queue *queue, uint32_t rows);
 void queues_checkpoint(struct share *share);
 /* Adds the queue's record to a batch that puts a row due at `due_ms`, if that needs it. *promise,
  * zeros at first, is then what queue_record_done wants when the batch has ended. If it is not zero
@@ -273,6 +283,9 @@ bool window_in_use(const struct window *window);
 unsigned window_rows_used(const struct share *share); /* in memory, or being read */
 
 /* ---- pull.c ---- */
+/* Too many verdicts are unrecorded, or the disk takes none now. */
+bool share_capped(const struct share *share);
+void held_lend(struct held *held); /* in memory, or just entered */
 /* A due row, LENT (its body may be missing if `with_body` is false), or why there is none. */
 enum pull_result pull_row(struct share *share, struct stored_queue *queue, bool with_body,
                           struct held **ret_held);
@@ -334,7 +347,15 @@ void settle_expired(struct held *held);
 /* If the journal says that recipients of this row were settled before a crash: settles them. */
 void settle_journaled(struct held *held);
 
+/* ---- upkeep.c ---- */
+MUST_USE int upkeep_init(struct share *share);
+void upkeep_start(struct share *share); /* the loop runs */
+void upkeep_tick(struct share *share);
+void upkeep_fini(struct share *share);
+
 /* ---- settlement.c: the way of a batch ---- */
+/* A row that is LENT will be due at another time, without an attempt. */
+void settlement_reschedule(struct held *held, uint64_t due_ms);
 struct settlement *settlement_new(struct held *held, bool verdict);
 /* Deletes what the row is on disk now, and (if it goes on) puts what it will be. */
 MUST_USE bool settlement_fill(struct settlement *settlement, const struct envelope *envelope,

@@ -108,6 +108,7 @@ static void start_clock(struct spool *spool, struct spool_report *report)
 {
     uint64_t wall_ms = clock_wall_ms(), mono_ms = clock_mono_ns() / NS_PER_MS;
     clock_guard_init(&spool->clock, spool->recorded_wall_ms, wall_ms, mono_ms);
+    spool->clock_went_back = spool->clock.fault == CLOCK_BEFORE_LAST;
     if (spool->options.clock_confirmed)
         clock_guard_confirm(&spool->clock, wall_ms, mono_ms);
     publish_clock(spool);
@@ -266,6 +267,14 @@ static bool all_drained(const struct spool *spool)
     return true;
 }
 
+static bool all_counted(const struct spool *spool)
+{
+    for (unsigned i = 0; i < spool->options.workers; i++)
+        if (spool->shares[i]->usage.queues_uncounted)
+            return false;
+    return true;
+}
+
 /* Says that the counters in the queue records can be believed. */
 static void mark_clean(struct spool *spool)
 {
@@ -286,7 +295,8 @@ int spool_close(struct spool *spool)
     loader_stop(spool->loading);
     int result = committer_stop(spool->committing);
     if (result == 0 && all_drained(spool)) {
-        mark_clean(spool);
+        if (all_counted(spool))
+            mark_clean(spool);
         store_flush(spool->store);
     }
     spool_free(spool);

@@ -24,6 +24,7 @@ struct spool_options {
     unsigned retry_interval_count;
     double retry_jitter; /* 0.10 */
     uint64_t max_age_ms;
+    uint64_t expiry_sweep_ms;       /* how often rows are expired that no lane comes for */
     spool_bounce_mode *bounce_mode; /* NULL: BOUNCE_DSN */
     void *bounce_context;
     uint64_t delay_report_after_ms; /* 0: no delay DSNs */

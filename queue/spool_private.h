@@ -63,6 +63,7 @@ struct spool {
     atomic_bool clock_confirmed;      /* asked for, not yet seen by the tick */
     _Atomic int disk;                 /* 0 or -ENOSPC: the reserve is touched */
     bool counters_approximate;
+    bool clock_went_back; /* since the last run */
 };
 
 /* NULL: not settled. */

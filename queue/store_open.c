@@ -283,11 +283,19 @@ static int walk_logs(struct store *store, bool repair, struct log_survey *ret_to
     return result;
 }
 
-static void report_log(struct store_report *report, const struct log_survey *total,
-                       const char *aside)
+static void report_log(const struct store *store, struct store_report *report,
+                       const struct log_survey *total, const char *aside)
 {
     const char *kept = aside[0] ? "; the logs as they were are in " : "";
-    if (total->damaged) {
+    if (total->damaged && store->mode == STORE_READ_ONLY) {
+        report->recovery = STORE_LOG_DAMAGED;
+        snprintf(report->message, sizeof report->message,
+                 "the log is DAMAGED in %llu place(s). NOT ALL IS READ HERE: the daemon recovers "
+                 "%llu of %llu records from behind the damage when it starts, and what is said to "
+                 "be missing below may be among them; start and stop it, then check again",
+                 (unsigned long long)total->damaged, (unsigned long long)total->behind,
+                 (unsigned long long)total->records);
+    } else if (total->damaged) {
         report->recovery = STORE_LOG_DAMAGED;
         snprintf(report->message, sizeof report->message,
                  "the log is DAMAGED in %llu place(s): acknowledged messages may be missing; all "
@@ -319,7 +327,7 @@ static int open_recovered(struct store *store, struct store_report *report)
         snprintf(store->error, sizeof store->error, "cannot repair the log: %s", strerror(-result));
         return result;
     }
-    report_log(report, &total, aside);
+    report_log(store, report, &total, aside);
     return store_db_open(store,
                          read_only && total.damaged ? SKIP_CORRUPTED
                          : read_only && total.tail  ? POINT_IN_TIME

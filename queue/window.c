@@ -8,6 +8,7 @@
  * memory, the load is stale and what it brings is dropped as a whole. */
 #include "core/clock.h"
 #include "queue/spool_private.h"
+#include "queue/walk.h"
 
 #include <stdlib.h>
 
@@ -206,6 +207,7 @@ void window_put(struct stored_queue *queue, struct position at, struct span reco
 {
     struct share *share = queue->queue.share;
     queue_mark_dirty(queue);
+    walks_note(queue, at, 1);
     bool loading = queue->window->load != NULL; /* it may or may not see the row */
     if (!position_before(at, queue->loaded_to) && !loading)
         return;
@@ -231,6 +233,8 @@ void window_forget(struct held *held)
     struct window *window = queue->window;
     uint64_t id = held->row.envelope.id;
     queue_mark_dirty(queue);
+    if (!held->intake)
+        walks_note(queue, (struct position){held->row.due_ms, id}, -1);
     held_leave(held);
     if (!window->load || held->intake)
         return;
@@ -321,10 +325,20 @@ unsigned window_load_rows(const struct share *share)
     return rows < LOAD_ROWS_LEAST ? LOAD_ROWS_LEAST : rows;
 }
 
+/* No more than the queue has: many small queues must not shut each other out by room that none of
+ * them fills. */
+static unsigned rows_wanted(const struct share *share, const struct stored_queue *queue)
+{
+    unsigned most = window_load_rows(share);
+    if (queue->approximate || queue->rows >= most)
+        return most;
+    return queue->rows > LOAD_ROWS_LEAST ? queue->rows : LOAD_ROWS_LEAST;
+}
+
 /* How many rows a load may bring; 0: there is no room now. One is always let through. */
 static unsigned load_budget(struct share *share, const struct stored_queue *queue)
 {
-    unsigned most = window_load_rows(share), limit = share->limits.window_rows;
+    unsigned most = rows_wanted(share, queue), limit = share->limits.window_rows;
     if (window_rows_used(share) + most > limit)
         window_evict(share, window_rows_used(share) + most - limit, queue);
     unsigned used = window_rows_used(share);
@@ -383,12 +397,7 @@ static void recount(struct stored_queue *queue)
         const struct held *held = container_of(link, struct held, link);
         rows += held->state != HELD_ACCEPTING && !held->intake;
     }
-    if (rows == queue->rows)
-        return;
-    queue->queue.share->usage.rows += rows;
-    queue->queue.share->usage.rows -= queue->rows;
-    queue->rows = rows;
-    queue_mark_dirty(queue);
+    queue_set_rows(queue, rows);
 }
 
 static void on_window_loaded(struct op *op)

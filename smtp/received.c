@@ -35,6 +35,11 @@ void received_put(const struct received *received, struct sink *sink)
     sink_put(sink, received->protocol);
     sink_put(sink, SPAN(" id "));
     sink_put(sink, span_string(id));
+    if (received->recipient.len) {
+        sink_put(sink, SPAN("\r\n\tfor <"));
+        sink_put(sink, received->recipient);
+        sink_byte(sink, '>');
+    }
     sink_put(sink, SPAN(";\r\n\t"));
     date_put_rfc5322(sink, received->wall_ms);
     sink_put(sink, SPAN("\r\n"));

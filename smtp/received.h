@@ -9,10 +9,15 @@ struct received {
     struct span hostname;       /* ours */
     struct span protocol;       /* "SMTP", "ESMTP", "UTF8SMTP" (RFC 3848, RFC 6531) */
     uint64_t id;
+    struct span
+        recipient; /* the only one; empty: left out, as several may not know of each other */
     uint64_t wall_ms;
 };
 
-enum { RECEIVED_TEXT = 900 }; /* room that always suffices */
+enum {
+    RECEIVED_FOR_MAX = 320, /* RFC 5321 4.5.3.1: 64 octets, @, 255 octets */
+    RECEIVED_TEXT = 1300,   /* room that always suffices */
+};
 
 /* "Received: from client.example ([192.0.2.1])", folded, with its CRLF. */
 void received_put(const struct received *received, struct sink *sink);

@@ -204,6 +204,18 @@ static bool refuse_message(struct server *server, struct turn *turn)
     return true;
 }
 
+/* The only recipient, if it may stand in a header field of ASCII that is not too long a line. */
+static struct span only_recipient(const struct envelope *envelope)
+{
+    if (envelope->recipient_count != 1)
+        return (struct span){0};
+    struct span address = envelope->recipients[0].address;
+    for (size_t i = 0; i < address.len; i++)
+        if ((unsigned char)address.data[i] < ' ' || (unsigned char)address.data[i] > '~')
+            return (struct span){0};
+    return address.len <= RECEIVED_FOR_MAX ? address : (struct span){0};
+}
+
 /* A message that does not begin with a header field gets a blank line behind ours, else its first
  * line would be read as a part of the header section. */
 static bool add_head(struct server *server, uint64_t wall_ms)
@@ -215,6 +227,7 @@ static bool add_head(struct server *server, uint64_t wall_ms)
         .hostname = server->settings->hostname,
         .protocol = server_protocol(server),
         .id = message->envelope.id,
+        .recipient = only_recipient(&message->envelope),
         .wall_ms = wall_ms,
     };
     char text[RECEIVED_TEXT];

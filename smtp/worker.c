@@ -11,6 +11,8 @@ static void publish(struct worker *worker)
     metric_set(metrics, METRIC_QUEUE_ROWS_IN_MEMORY, usage.rows_in_memory);
     metric_set(metrics, METRIC_QUEUE_ROWS_LOADED, usage.rows_loaded);
     metric_set(metrics, METRIC_QUEUES, usage.queues);
+    metric_set(metrics, METRIC_QUEUES_UNCOUNTED, usage.queues_uncounted);
+    metric_set(metrics, METRIC_ROWS_SET_BACK, usage.set_back);
     metric_set(metrics, METRIC_NURSERY_MESSAGES, usage.nursery_messages);
     metric_set(metrics, METRIC_NURSERY_BYTES, usage.nursery_bytes);
     metric_set(metrics, METRIC_MESSAGES_WITHDRAWN, usage.withdrawn);
@@ -111,6 +113,7 @@ struct spool_options worker_spool_options(struct config *config, unsigned worker
         .retry_interval_count = (unsigned)config->retry.interval_count,
         .retry_jitter = config->retry.jitter,
         .max_age_ms = config->retry.max_age_ms,
+        .expiry_sweep_ms = config->queue.expiry_sweep_ms,
         .bounce_mode = bounce_mode,
         .bounce_context = config,
         .delay_report_after_ms = config->bounce.delay_after_ms,

@@ -137,7 +137,7 @@ class Receiver(Sink):
             self.reports.append(report_of(message))
             self.tally[REPORTED] += 1
             return
-        body_id = re.match(rb"Received:[^;]*? id (\S+);", message.body)[1].decode()
+        body_id = re.match(rb"Received:[^;]*? id (\S+?)[;\s]", message.body)[1].decode()
         digest = hashlib.sha256(without_received(message.body)).hexdigest()
         for recipient in message.recipients:
             first = self.attempts[recipient] == 1

@@ -531,6 +531,9 @@ static void test_mistakes(void **state)
         {"[bounce]\ndelay_after = \"5d\"\n", "f:6:15: 'delay_after' in [bounce] is not before "
                                              "'max_age' in [retry]: no delay would ever be "
                                              "reported"},
+        {"[policy]\ncampaign_header = \"received\"\n",
+         "f:6:19: 'campaign_header' in [policy]: it is removed from each message, and 'received' "
+         "must stay; choose a field of your own like \"X-Tenant\""},
         {"[[bounce.stream]]\nmode = \"dsn\"\n", "f:6:8: [[bounce.stream]] fits everything; name a "
                                                 "'tenant' or a 'campaign', or set 'mode' in "
                                                 "[bounce]"},

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 struct received_case {
-    const char *helo, *peer, *protocol, *wanted;
+    const char *helo, *peer, *protocol, *wanted, *recipient;
 };
 
 static const struct received_case cases[] = {
@@ -33,6 +33,12 @@ static const struct received_case cases[] = {
      "Received: from unknown\r\n"
      "\tby mx.example with SMTP id 00000000000000ff;\r\n"
      "\tThu, 01 Jan 1970 00:00:01 +0000\r\n"},
+    {"", "", "SMTP",
+     "Received: from unknown\r\n"
+     "\tby mx.example with SMTP id 00000000000000ff\r\n"
+     "\tfor <\"a;b\"@d.example>;\r\n"
+     "\tThu, 01 Jan 1970 00:00:01 +0000\r\n",
+     "\"a;b\"@d.example"},
 };
 
 static void peer_of(const char *text, struct address *ret_peer)
@@ -55,6 +61,7 @@ static void test_whole(void **state)
             .hostname = SPAN("mx.example"),
             .protocol = span_string(cases[i].protocol),
             .id = 255,
+            .recipient = span_string(cases[i].recipient ? cases[i].recipient : ""),
             .wall_ms = 1999,
         };
         char text[RECEIVED_TEXT];
@@ -69,16 +76,17 @@ static void test_whole(void **state)
 /* The longest names that can come still fit. */
 static void test_room(void **state)
 {
-    char name[255];
+    char name[RECEIVED_FOR_MAX];
     memset(name, 'x', sizeof name);
     struct address peer;
     peer_of("2001:db8:1111:2222:3333:4444:5555:6666", &peer);
     struct received received = {
-        .helo = span_of(name, sizeof name),
+        .helo = span_of(name, 255),
         .peer = &peer,
-        .hostname = span_of(name, sizeof name),
+        .hostname = span_of(name, 255),
         .protocol = SPAN("UTF8SMTP"),
         .id = UINT64_MAX,
+        .recipient = span_of(name, sizeof name),
         .wall_ms = UINT64_MAX,
     };
     char text[RECEIVED_TEXT];

@@ -13,8 +13,8 @@ import tempfile
 import time
 import unittest
 
-from harness import (PATIENCE_S, ROOT, Injector, NameServer, Ringpost, Sink, delay, domain,
-                     eventually, make_message, sha256, start_ringpost, without_received)
+from harness import (PATIENCE_S, ROOT, Injector, NameServer, Ringpost, Sink, defer_forever, delay,
+                     domain, eventually, make_message, sha256, start_ringpost, without_received)
 
 SENDER = "ann@sender.test"
 FAST_RETRIES = {"intervals": ["1s"], "jitter": "0%"}
@@ -306,6 +306,8 @@ class Failures(unittest.TestCase):
             (byte,) = file.read(1)
             file.seek(at)
             file.write(bytes([byte ^ 0x10]))
+        with self.assertRaisesRegex(AssertionError, "DAMAGED.*NOT ALL IS READ HERE"):
+            ringpost.check_queue()
         sink = self.enterContext(Sink(port=port))
         ringpost.start()
         self.assertRegex(ringpost.log(), r"warning.* queue: .*damage")
@@ -357,6 +359,53 @@ class Failures(unittest.TestCase):
 
     def test_clock_back_at_start(self):
         self.check_clock(-3 * self.DAY_S, False)
+
+    # ---- what waits without an attempt
+
+    def deferred_far_ahead(self, faults):
+        """A daemon whose ten mails were deferred by a clock ten days ahead."""
+        faults.set(Faults.WALL_OFFSET_S, 10 * self.DAY_S)
+        sink = self.enterContext(Sink(rules={"*": defer_forever()}))
+        ringpost = self.ringpost(sink.port, environment=faults.environment,
+                                 retry={"intervals": ["5s"], "jitter": "0%"})
+        sent = self.send_some(ringpost, 10)
+        ringpost.metric_becomes("ringpost_recipients_deferred_total", 10)
+        eventually(lambda: len([event for event in ringpost.journal()
+                                if event["type"] == "TransientFailure"]) == 10, "all recorded")
+        sink.rules = {}
+        return ringpost, sink, sent
+
+    def test_clock_set_back_does_not_strand_deferred_mail(self):
+        faults = self.enterContext(Faults())
+        ringpost, sink, sent = self.deferred_far_ahead(faults)
+        faults.set(Faults.WALL_OFFSET_S, 0)
+        self.assert_arrive(sink, sent)
+        self.assert_nothing_expired(ringpost)
+        self.assertEqual(ringpost.metric("ringpost_queue_rows_set_back_total"), 10)
+
+    def test_clock_set_back_while_stopped_does_not_strand_deferred_mail(self):
+        faults = self.enterContext(Faults())
+        ringpost, sink, sent = self.deferred_far_ahead(faults)
+        ringpost.stop()
+        faults.set(Faults.WALL_OFFSET_S, 0)
+        ringpost.start()
+        self.assert_arrive(sink, sent)
+        self.assert_nothing_expired(ringpost)
+
+    def test_what_a_slow_rate_holds_back_expires(self):
+        """One message an hour; the others pass their age without an attempt."""
+        sink = self.enterContext(Sink())
+        ringpost = self.ringpost(sink.port, retry={"intervals": ["1s"], "max_age": "10s"},
+                                 delivery={"max_message_rate": "1/h"},
+                                 queue={"expiry_sweep": "1s", "nursery_age": "1s"})
+        self.send_some(ringpost, 20)
+        eventually(lambda: ringpost.metric("ringpost_recipients_expired_total") >= 19,
+                   "all but the first have expired")
+        expired = [event for event in ringpost.journal() if event["type"] == "Expiration"]
+        self.assertTrue(all(event["num_attempts"] == 0 for event in expired
+                            if event["sender"] == SENDER), expired)
+        eventually(lambda: len([event for event in ringpost.journal() if event.get("is_dsn")
+                                and event["type"] == "Reception"]) == 19, "each with its report")
 
     # ---- names
 

@@ -14,6 +14,14 @@ void sink_put(struct sink *sink, struct span span)
     sink->len += span.len;
 }
 
+void sink_put_cut(struct sink *sink, struct span span)
+{
+    size_t room = sink->capacity - sink->len;
+    sink_put(sink, span_first(span, room));
+    if (span.len > room)
+        sink->full = true;
+}
+
 void sink_byte(struct sink *sink, char byte)
 {
     sink_put(sink, span_of(&byte, 1));

@@ -25,6 +25,8 @@ static inline struct span sink_span(const struct sink *sink)
 
 /* A piece that does not fit whole is not written at all. */
 void sink_put(struct sink *sink, struct span span);
+/* What fits of it is written; `full` says that something was cut. */
+void sink_put_cut(struct sink *sink, struct span span);
 void sink_byte(struct sink *sink, char byte);
 void sink_decimal(struct sink *sink, uint64_t value);
 void sink_format(struct sink *sink, const char *format, ...) __attribute__((format(printf, 2, 3)));

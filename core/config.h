@@ -90,6 +90,7 @@ struct config {
     } bounce;
     struct {
         struct span socket; /* default: DATA_DIR/control.socket */
+        struct span group;  /* empty: the process's own */
     } control;
     struct {
         struct span tenant_header, campaign_header; /* empty: none */

@@ -56,6 +56,9 @@ MUST_USE int io_listen(struct io *io, const struct address *address, int backlog
 int io_local_address(struct io *io, int fd, struct address *ret_address);
 int io_peer_address(struct io *io, int fd, struct address *ret_address);
 
+/* The numeric user id of a Unix socket's peer when it connected; -1: not known. */
+int64_t io_peer_user(struct io *io, int fd);
+
 /* A stream socket (TCP_NODELAY) for io_connect, bound to `source` unless that is NULL or AF_UNSPEC;
  * without a port in `source` the kernel chooses one at connect, per destination. */
 MUST_USE int io_socket(struct io *io, sa_family_t family, const struct address *source);

@@ -147,12 +147,22 @@ static bool take_value(struct span *rest)
     }
 }
 
-struct json_walk json_walk_over(struct span text)
+static struct json_walk walk_into(struct span text, char bracket)
 {
     struct json_walk walk = {.rest = text};
     skip_blanks(&walk.rest);
-    walk.bad = !take(&walk.rest, '{');
+    walk.bad = !take(&walk.rest, bracket);
     return walk;
+}
+
+struct json_walk json_walk_over(struct span text)
+{
+    return walk_into(text, '{');
+}
+
+struct json_walk json_items_over(struct span text)
+{
+    return walk_into(text, '[');
 }
 
 static bool fail(struct json_walk *walk)
@@ -161,34 +171,54 @@ static bool fail(struct json_walk *walk)
     return false;
 }
 
-bool json_next(struct json_walk *walk, struct span *ret_key, struct span *ret_value)
+/* Before a member or an element: its comma. False: `end` was reached, or `bad`. */
+static bool begin_next(struct json_walk *walk, char end)
 {
     if (walk->bad)
         return false;
     skip_blanks(&walk->rest);
-    if (take(&walk->rest, '}')) {
+    if (take(&walk->rest, end)) {
         skip_blanks(&walk->rest);
         walk->bad = walk->rest.len > 0;
-        walk->rest = SPAN("}"); /* asked again, the end is still the end */
+        walk->rest = end == '}' ? SPAN("}") : SPAN("]"); /* asked again, the end is still the end */
         return false;
     }
     if (walk->inside && !take(&walk->rest, ','))
         return fail(walk);
     walk->inside = true;
     skip_blanks(&walk->rest);
+    return true;
+}
+
+static bool next_value(struct json_walk *walk, struct span *ret_value)
+{
+    skip_blanks(&walk->rest);
+    const char *start = walk->rest.data;
+    if (!take_value(&walk->rest))
+        return fail(walk);
+    *ret_value = span_of(start, (size_t)(walk->rest.data - start));
+    return true;
+}
+
+bool json_next(struct json_walk *walk, struct span *ret_key, struct span *ret_value)
+{
     struct span key;
+    if (!begin_next(walk, '}'))
+        return false;
     if (!take_string(&walk->rest, &key))
         return fail(walk);
     skip_blanks(&walk->rest);
     if (!take(&walk->rest, ':'))
         return fail(walk);
-    skip_blanks(&walk->rest);
-    const char *start = walk->rest.data;
-    if (!take_value(&walk->rest))
-        return fail(walk);
+    if (!next_value(walk, ret_value))
+        return false;
     *ret_key = key;
-    *ret_value = span_of(start, (size_t)(walk->rest.data - start));
     return true;
+}
+
+bool json_next_item(struct json_walk *walk, struct span *ret_value)
+{
+    return begin_next(walk, ']') && next_value(walk, ret_value);
 }
 
 static bool read_unit(struct span *rest, uint32_t *ret_unit)

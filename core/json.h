@@ -26,6 +26,10 @@ struct json_walk json_walk_over(struct span text);
 /* The next member: key as written (between its quotes), value as text. False: no more, or `bad`. */
 bool json_next(struct json_walk *walk, struct span *ret_key, struct span *ret_value);
 
+/* The elements of an array, in the same way. */
+struct json_walk json_items_over(struct span text);
+bool json_next_item(struct json_walk *walk, struct span *ret_value);
+
 /* A value that is a string: unescaped into `scratch`, *ret_text points there. False: not a string,
  * or no room. */
 bool json_read_string(struct span value, struct sink *scratch, struct span *ret_text);

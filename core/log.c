@@ -98,6 +98,11 @@ void log_set_level(enum log_level level)
     atomic_store(&the_log.level, (int)level);
 }
 
+enum log_level log_level_now(void)
+{
+    return (enum log_level)atomic_load(&the_log.level);
+}
+
 uint64_t log_dropped(void)
 {
     return atomic_load(&the_log.dropped);

@@ -23,6 +23,7 @@ enum { LOG_LINE = 1024 };
  * important go to it as well. */
 void log_open(enum log_level level);
 void log_set_level(enum log_level level);
+enum log_level log_level_now(void);
 void log_write(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Each second, by one thread: writes what repeats have been held back. */

@@ -54,13 +54,17 @@ static int bind_to(int fd, const struct address *address)
 
 static int bind_unix(int fd, const struct address *address)
 {
-    if (fchmod(fd, 0660) < 0) /* before bind: the file is born with this mode */
+    if (fchmod(fd, 0660) < 0) /* before bind: the file is born with no more than this */
         return -errno;
     int error = bind_to(fd, address);
-    if (error != -EADDRINUSE || answers(address))
-        return error;
-    unlink(address->unix_path.sun_path);
-    return bind_to(fd, address);
+    if (error == -EADDRINUSE && !answers(address)) {
+        unlink(address->unix_path.sun_path);
+        error = bind_to(fd, address);
+    }
+    /* The process's mask has taken its bits away. */
+    if (error == 0 && chmod(address->unix_path.sun_path, 0660) < 0)
+        error = -errno;
+    return error;
 }
 
 static int bind_listener(int fd, const struct address *address)
@@ -106,6 +110,13 @@ int io_local_address(struct io *io, int fd, struct address *ret_address)
 int io_peer_address(struct io *io, int fd, struct address *ret_address)
 {
     return ask_address(getpeername, fd, ret_address);
+}
+
+int64_t io_peer_user(struct io *io, int fd)
+{
+    struct ucred peer;
+    socklen_t len = sizeof peer;
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 ? -1 : (int64_t)peer.uid;
 }
 
 static int bind_source(int fd, const struct address *source)

@@ -369,6 +369,11 @@ int io_local_address(struct io *io, int fd, struct address *ret_address)
     return 0;
 }
 
+int64_t io_peer_user(struct io *io, int fd)
+{
+    return -1;
+}
+
 int io_peer_address(struct io *io, int fd, struct address *ret_address)
 {
     *ret_address = socket_of(fd)->peer;

@@ -1,0 +1,48 @@
+/* The daemon as a whole: its state, its log, its life. */
+#include "core/command_private.h"
+
+static const struct field status_fields[] = {
+    {"version", FIELD_TEXT, 0, "The daemon's version."},
+    {"pid", FIELD_COUNT, 0, "Its process."},
+    {"started_ms", FIELD_TIME, 0, "When it was started."},
+    {"state", FIELD_TEXT, 0, "running, drained (takes no mail), stopping, or disk full."},
+    {"config", FIELD_TEXT, 0, "The configuration file."},
+    {"config_read_ms", FIELD_TIME, 0, "When it was last read with success."},
+    {"workers", FIELD_COUNT, 0, "Worker threads."},
+    {"queues", FIELD_COUNT, 0, "Queues in memory."},
+    {"rows", FIELD_COUNT, 0, "Waiting deliveries: a message counts once per destination domain."},
+    {"fresh", FIELD_COUNT, 0, "Of these, new messages that wait for their first attempt."},
+    {"connections_in", FIELD_COUNT, 0, "Open SMTP connections of clients."},
+    {"connections_out", FIELD_COUNT, 0, "Open SMTP connections to other servers."},
+    {"accepted", FIELD_COUNT, 0, "Messages taken since the start."},
+    {"delivered", FIELD_COUNT, 0, "Recipients delivered since the start."},
+    {"deferred", FIELD_COUNT, 0, "Temporary failures of recipients since the start."},
+    {"bounced", FIELD_COUNT, 0, "Recipients that failed for good since the start."},
+    {"expired", FIELD_COUNT, 0, "Recipients given up by age since the start."},
+    {"alarm", FIELD_TEXT, 0, "What needs a person now; left out if nothing does."},
+};
+
+static const struct field level_fields[] = {
+    {"level", FIELD_TEXT, 0, "The least important messages that are written now."},
+};
+
+static const struct argument level_arguments[] = {
+    {"LEVEL", ARGUMENT_CHOICE, POSITIONAL, NULL, "error warning notice info debug",
+     "The new level, until the next reload or restart. Without it the present one is shown."},
+};
+
+static const struct command commands[] = {
+    {"status", NULL, .shape = ANSWER_ONE, FIELDS(status_fields),
+     .brief = "How the daemon is: state, what waits, what it has done."},
+    {"stop", NULL, .shape = ANSWER_NONE, .brief = "End the daemon in order, as SIGTERM does.",
+     .text =
+         "Running transactions may end for [delivery] system_shutdown_timeout; what is not done "
+         "stays queued. The command returns when the daemon has begun to stop."},
+    {"log", "level", .shape = ANSWER_ONE, ARGUMENTS(level_arguments), FIELDS(level_fields),
+     .brief = "Show or change how much the daemon logs."},
+};
+
+struct command_family commands_daemon(void)
+{
+    return FAMILY(commands);
+}

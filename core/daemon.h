@@ -1,0 +1,76 @@
+/* daemon: what the files of the composition root share (core/daemon_*.c, core/main.c): the only
+ * ones that see everything.
+ *
+ * main.c      the command line; start, run, end
+ * daemon_start.c    start-up and shutdown, straight-line code in the main thread
+ * daemon_run.c      the control thread: signals, the second's tick, the drain
+ * daemon_http.c     /metrics, /healthz, /readyz
+ * daemon_control.c  the control socket and what is asked of the daemon as a whole
+ */
+#pragma once
+
+#include "core/clock.h"
+#include "core/config.h"
+#include "core/control.h"
+#include "core/http.h"
+#include "core/log.h"
+#include "core/metrics.h"
+#include "queue/spool.h"
+#include "smtp/worker.h"
+
+#include <pthread.h>
+
+enum { TICK_MS = 1000 };
+
+struct daemon {
+    struct config *config;
+    struct spool *spool;
+    struct lane_limits limits;
+    struct admission admission;
+    struct hash_seed seed;
+    struct address *own_addresses;
+    size_t own_address_count;
+
+    struct worker **workers;
+    pthread_t *threads;
+    unsigned worker_count, thread_count;
+
+    struct loop control;
+    struct metrics metrics; /* the control thread's own */
+    struct http_server http;
+    struct http_route http_routes[3];
+    struct control_server socket;
+    struct control_worker *socket_workers;
+    struct op signal_ready, http_stopped, socket_stopped;
+    int signal_fd;
+    struct timer tick, drain_poll;
+    uint64_t drain_until_ns;
+    bool draining;
+    unsigned closing; /* servers of the control thread that have not stopped */
+    uint64_t started_ms, config_read_ms;
+    const char *path; /* of the configuration file */
+    int queue_error;  /* what ended the queue; 0: nothing did */
+    bool disk_full_said, clock_alarm_said;
+};
+
+/* ---- daemon_start.c ---- */
+struct config *daemon_load_config(const char *path);
+MUST_USE bool daemon_start(struct daemon *daemon);
+/* Ends what daemon_start has begun, when the control loop has ended. False: something had failed.
+ */
+MUST_USE bool daemon_end(struct daemon *daemon);
+/* Says in the log why something could not be opened. */
+void daemon_say_why(const struct daemon *daemon, int error, const char *step,
+                    const struct config_listener *listener);
+
+/* ---- daemon_run.c ---- */
+void daemon_run_init(struct daemon *daemon); /* its ops and timers */
+void daemon_run_begin(struct daemon *daemon);
+void daemon_begin_drain(struct daemon *daemon);   /* the way to the end; idempotent */
+bool daemon_running(const struct daemon *daemon); /* ready to take mail */
+
+/* ---- daemon_http.c ---- */
+MUST_USE int daemon_open_http(struct daemon *daemon);
+
+/* ---- daemon_control.c ---- */
+MUST_USE int daemon_open_socket(struct daemon *daemon);

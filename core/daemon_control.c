@@ -1,0 +1,127 @@
+/* The control socket, and what is asked of the daemon as a whole. What concerns queues and lanes
+ * is in files of its own. */
+#include "core/daemon.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct daemon *daemon_of(const struct control_call *call)
+{
+    return call->owner;
+}
+
+/* ---- status ---- */
+
+static uint64_t total(const struct daemon *daemon, enum metric metric)
+{
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < daemon->worker_count; i++)
+        sum +=
+            atomic_load_explicit(&daemon->workers[i]->metrics.values[metric], memory_order_relaxed);
+    return sum;
+}
+
+static struct span state_of(const struct daemon *daemon)
+{
+    if (daemon->draining)
+        return SPAN("stopping");
+    if (spool_state(daemon->spool) == -ENOSPC)
+        return SPAN("disk full");
+    return daemon_running(daemon) ? SPAN("running") : SPAN("not ready");
+}
+
+static enum control_step answer_status(struct control_call *call)
+{
+    const struct daemon *daemon = daemon_of(call);
+    struct span alarm = spool_clock_alarm(daemon->spool);
+    struct record record;
+    record_begin(&record, &call->out);
+    record_text(&record, "version", SPAN(RINGPOST_VERSION));
+    record_count(&record, "pid", (uint64_t)getpid());
+    record_count(&record, "started_ms", daemon->started_ms);
+    record_text(&record, "state", state_of(daemon));
+    record_text(&record, "config", daemon->config->file);
+    record_count(&record, "config_read_ms", daemon->config_read_ms);
+    record_count(&record, "workers", daemon->worker_count);
+    record_count(&record, "queues", total(daemon, METRIC_QUEUES));
+    record_count(&record, "rows", total(daemon, METRIC_QUEUE_ROWS));
+    record_count(&record, "fresh", total(daemon, METRIC_NURSERY_MESSAGES));
+    record_count(&record, "connections_in", total(daemon, METRIC_CONNECTIONS_IN));
+    record_count(&record, "connections_out", total(daemon, METRIC_CONNECTIONS_OUT));
+    record_count(&record, "accepted", total(daemon, METRIC_MESSAGES_ACCEPTED));
+    record_count(&record, "delivered", total(daemon, METRIC_RECIPIENTS_DELIVERED));
+    record_count(&record, "deferred", total(daemon, METRIC_RECIPIENTS_DEFERRED));
+    record_count(&record, "bounced", total(daemon, METRIC_RECIPIENTS_BOUNCED));
+    record_count(&record, "expired", total(daemon, METRIC_RECIPIENTS_EXPIRED));
+    if (alarm.len)
+        record_text(&record, "alarm", alarm);
+    return control_put(call, &record) ? CONTROL_DONE : CONTROL_MORE;
+}
+
+/* ---- stop ---- */
+
+static enum control_step stop(struct control_call *call)
+{
+    struct daemon *daemon = daemon_of(call);
+    if (!daemon->draining)
+        log_notice("user %lld: `ringpost stop`: shutting down", (long long)call->user);
+    daemon_begin_drain(daemon);
+    return CONTROL_DONE;
+}
+
+/* ---- log level ---- */
+
+static const char *const level_names[] = {"error", "warning", "notice", "info", "debug"};
+
+static enum control_step log_level(struct control_call *call)
+{
+    struct span wanted = values_text(call->command, &call->values, "LEVEL");
+    for (unsigned i = 0; i < countof(level_names) && wanted.len; i++) {
+        if (!span_equals(wanted, span_string(level_names[i])))
+            continue;
+        log_set_level((enum log_level)i);
+        log_notice("user %lld: the log's level is now %s", (long long)call->user, level_names[i]);
+    }
+    struct record record;
+    record_begin(&record, &call->out);
+    record_text(&record, "level", span_string(level_names[log_level_now()]));
+    return control_put(call, &record) ? CONTROL_DONE : CONTROL_MORE;
+}
+
+/* ---- the socket ---- */
+
+static const struct control_handler daemon_handlers[] = {
+    {"status", NULL, .finish = answer_status},
+    {"stop", NULL, .begin = stop},
+    {"log", "level", .finish = log_level},
+    {NULL},
+};
+
+/* The families of commands; each ends with a row without noun. */
+static const struct control_handler *const families[] = {daemon_handlers, NULL};
+
+int daemon_open_socket(struct daemon *daemon)
+{
+    daemon->socket_workers = calloc(daemon->worker_count, sizeof *daemon->socket_workers);
+    if (!daemon->socket_workers)
+        return -ENOMEM;
+    for (unsigned i = 0; i < daemon->worker_count; i++)
+        daemon->socket_workers[i] =
+            (struct control_worker){&daemon->workers[i]->loop, daemon->workers[i]};
+    struct control_options options = {
+        .path = daemon->config->control.socket.data,
+        .group = daemon->config->control.group.data,
+        .families = families,
+        .workers = daemon->socket_workers,
+        .worker_count = daemon->worker_count,
+        .owner = daemon,
+    };
+    int error = control_server_init(&daemon->socket, &daemon->control, &options);
+    if (error < 0)
+        log_error("cannot open the control socket %s%s%s: %s", options.path,
+                  options.group && options.group[0] ? " for the group " : "",
+                  options.group ? options.group : "", strerror(-error));
+    return error;
+}

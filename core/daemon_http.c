@@ -1,0 +1,55 @@
+/* What the HTTP listeners serve. */
+#include "core/daemon.h"
+
+#include <errno.h>
+
+static void serve_metrics(void *context, struct http_reply *reply)
+{
+    struct daemon *daemon = context;
+    struct metrics *sets[257];
+    unsigned count = 0;
+    sets[count++] = &daemon->metrics;
+    for (unsigned i = 0; i < daemon->worker_count; i++)
+        sets[count++] = &daemon->workers[i]->metrics;
+    reply->type = HTTP_TYPE_METRICS;
+    metrics_write(sets, count, &reply->body);
+}
+
+/* Alive: the control thread answers. */
+static void serve_health(void *context, struct http_reply *reply)
+{
+    sink_put(&reply->body, SPAN("ok\n"));
+}
+
+static void serve_ready(void *context, struct http_reply *reply)
+{
+    struct daemon *daemon = context;
+    bool ready = daemon_running(daemon);
+    reply->status = ready ? 200 : 503;
+    if (ready)
+        sink_put(&reply->body, SPAN("ready\n"));
+    else if (daemon->draining)
+        sink_put(&reply->body, SPAN("shutting down\n"));
+    else if (spool_state(daemon->spool) == -ENOSPC)
+        sink_put(&reply->body, SPAN("the disk is full\n"));
+    else
+        sink_put(&reply->body, SPAN("not ready\n"));
+}
+
+int daemon_open_http(struct daemon *daemon)
+{
+    daemon->http_routes[0] = (struct http_route){"/metrics", serve_metrics, daemon};
+    daemon->http_routes[1] = (struct http_route){"/healthz", serve_health, daemon};
+    daemon->http_routes[2] = (struct http_route){"/readyz", serve_ready, daemon};
+    int error = http_server_init(&daemon->http, &daemon->control, daemon->http_routes,
+                                 countof(daemon->http_routes));
+    for (size_t i = 0; i < daemon->config->listener_count && error == 0; i++) {
+        const struct config_listener *listener = &daemon->config->listeners[i];
+        if (listener->service != SERVICE_HTTP)
+            continue;
+        error = http_server_listen(&daemon->http, &listener->address);
+        if (error < 0)
+            daemon_say_why(daemon, error, "a listener", listener);
+    }
+    return error;
+}

@@ -178,6 +178,8 @@ static void load_table(struct loading *loading, enum table_id id, const struct t
 static void load_route_name(struct loading *loading, const struct toml_node *node,
                             struct config_route *route)
 {
+    route->line = node->key_line;
+    route->column = node->key_column;
     if (!span_equals(node->key, SPAN("*")) && !value_domain(node->key)) {
         char name[80];
         struct sink sink;

@@ -22,19 +22,44 @@ struct rate {
     uint64_t count, period_ms, burst;
 };
 
+enum listener_tls { LISTENER_PLAIN, LISTENER_STARTTLS, LISTENER_IMPLICIT };
+
 struct config_listener {
     struct address address;
     enum service service;
+    enum listener_tls tls;
+    struct span certificate, key; /* paths; empty: none */
+    struct span client_ca;        /* path; empty: clients are asked for no certificate */
     struct network *relay_from;
     size_t relay_from_count;
     unsigned line; /* in the file, for messages */
 };
 
-/* [route."example.net"]: takes the place of MX and address look-ups for this domain. */
+/* [[certificate]]: for clients that ask for one of these names (SNI). */
+struct config_certificate {
+    struct span *names; /* "mail.example.com", "*.example.com" */
+    size_t name_count;
+    struct span certificate, key; /* paths */
+};
+
+/* How safe a delivery must be (KumoMTA's names and meanings). */
+enum tls_policy {
+    TLS_OPPORTUNISTIC,          /* where STARTTLS is offered the certificate must be good */
+    TLS_OPPORTUNISTIC_INSECURE, /* where it is offered; any certificate will do */
+    TLS_REQUIRED,               /* never without, and the certificate must be good */
+    TLS_REQUIRED_INSECURE,      /* never without; any certificate will do */
+    TLS_DISABLED,
+    TLS_AS_DELIVERY, /* of a route: as [delivery] says */
+};
+
+/* [route."example.net"]: takes the place of MX and address look-ups for this domain, if it names
+ * hosts. */
 struct config_route {
     struct span domain; /* lower case; "*" is the smart host */
     struct span *hosts; /* "name", "name:port", "192.0.2.1:25", "[::1]:2525", in the order given */
     size_t host_count;
+    enum tls_policy enable_tls;
+    unsigned line, column; /* in the file, for messages */
 };
 
 enum ip_strategy { IP_V4_AND_V6, IP_V4_ONLY, IP_V6_ONLY, IP_V6_THEN_V4, IP_V4_THEN_V6 };
@@ -50,6 +75,10 @@ struct config_delivery {
     uint64_t rcpt_to_timeout_ms, data_timeout_ms, data_dot_timeout_ms, rset_timeout_ms;
     uint64_t idle_timeout_ms, system_shutdown_timeout_ms;
     bool enable_pipelining, enable_chunking;
+    enum tls_policy enable_tls;
+    struct span tls_roots;   /* path */
+    bool reconnect_in_clear; /* opportunistic_tls_reconnect_on_failed_handshake */
+    uint64_t remember_broken_tls_ms, starttls_timeout_ms;
     enum ip_strategy ip_lookup_strategy;
     struct span ehlo_domain;       /* empty: hostname */
     struct address source_address; /* AF_UNSPEC: the kernel chooses */
@@ -67,6 +96,8 @@ struct config {
 
     struct config_listener *listeners;
     size_t listener_count;
+    struct config_certificate *certificates;
+    size_t certificate_count;
     struct config_route *routes;
     size_t route_count;
 
@@ -108,6 +139,7 @@ struct config {
         uint64_t message_size, header_size, recipients, received_headers, messages_per_connection;
         uint64_t errors, junk_commands, line, command_line, connections, connections_per_address;
         uint64_t idle_ms, command_ms, data_rate, data_rate_window_ms, commit_ms;
+        uint64_t tls_handshakes, tls_handshake_ms;
     } limits;
     struct {
         uint64_t entries, receive_buffers, receive_buffer_size;

@@ -51,6 +51,33 @@ static bool same_address(const struct address *a, const struct address *b)
     return span_equals(sink_span(&sink_a), sink_span(&sink_b));
 }
 
+static void check_tls(struct loading *loading, size_t index)
+{
+    const struct config_listener *listener = &loading->config->listeners[index];
+    struct origin at = origin_of(loading, TABLE_LISTENER, "tls", index);
+    if (listener->tls == LISTENER_PLAIN)
+        return;
+    if (listener->service == SERVICE_HTTP)
+        complain_at(loading, at, "'tls' in [[listener]]: \"http\" is served in the clear only");
+    if (!listener->certificate.len || !listener->key.len)
+        complain_at(loading, at, "'tls' in [[listener]] needs 'certificate' and 'key'");
+}
+
+/* "*." in front of a name, or the name alone. */
+static void check_certificates(struct loading *loading)
+{
+    const struct config *config = loading->config;
+    for (size_t i = 0; i < config->certificate_count; i++)
+        for (size_t n = 0; n < config->certificates[i].name_count; n++) {
+            struct span name = config->certificates[i].names[n];
+            size_t star = span_starts_with(name, SPAN("*.")) ? 2 : 0;
+            if (!value_domain(span_skip(name, star)))
+                complain_at(loading, origin_of(loading, TABLE_CERTIFICATE, "names", i),
+                            "'names' in [[certificate]]: host names, like \"mail.example.com\" or "
+                            "\"*.example.com\"");
+        }
+}
+
 static void check_listeners(struct loading *loading)
 {
     struct config *config = loading->config;
@@ -66,6 +93,7 @@ static void check_listeners(struct loading *loading)
                                  origin_of(loading, TABLE_LISTENER, "address", i).column,
                                  "another [[listener]] has this address, in line %u",
                                  config->listeners[j].line);
+        check_tls(loading, i);
         if (listener->service == SERVICE_HTTP && listener->relay_from_count)
             complain_at(loading, origin_of(loading, TABLE_LISTENER, "relay_from", i),
                         "'relay_from' in [[listener]]: only a listener for \"smtp\" relays");
@@ -76,7 +104,13 @@ static void check_listeners(struct loading *loading)
 static void check_routes(struct loading *loading)
 {
     const struct config *config = loading->config;
-    for (size_t i = 0; i < config->route_count; i++)
+    for (size_t i = 0; i < config->route_count; i++) {
+        bool given = origin_of(loading, TABLE_ROUTE, "hosts", i).line > 0; /* and maybe judged */
+        if (!config->routes[i].host_count && config->routes[i].enable_tls == TLS_AS_DELIVERY &&
+            !(given && loading->mistakes))
+            loading_complain(loading, config->routes[i].line, config->routes[i].column,
+                             "[route.\"%.*s\"] says nothing: it needs 'hosts' or 'enable_tls'",
+                             SPAN_FORMAT(config->routes[i].domain));
         for (size_t j = 0; j < i; j++)
             if (config->routes[i].domain.len &&
                 span_equals(config->routes[i].domain, config->routes[j].domain))
@@ -84,6 +118,7 @@ static void check_routes(struct loading *loading)
                                  origin_of(loading, TABLE_ROUTE, "hosts", i).column,
                                  "[route.\"%.*s\"] is there twice (domains have no case)",
                                  SPAN_FORMAT(config->routes[i].domain));
+    }
 }
 
 static void check_bounce(struct loading *loading)
@@ -165,6 +200,7 @@ void config_check(struct loading *loading)
 {
     check_hostname(loading);
     check_listeners(loading);
+    check_certificates(loading);
     check_routes(loading);
     check_bounce(loading);
     check_control(loading);

@@ -141,8 +141,8 @@ bool conn_handshaking(const struct conn *conn);
  * CONN_CLOSED (included). */
 struct tls *conn_session(const struct conn *conn);
 
-/* After CONN_SECURED. False: plain, or not yet. */
-bool conn_facts(const struct conn *conn, struct tls_facts *ret_facts);
+/* After CONN_SECURED; as long as the session. NULL: plain, or not yet. */
+const struct tls_facts *conn_facts(const struct conn *conn);
 
 /* Asks for an advance in the next dispatch, with CONN_WOKEN. */
 void conn_wake(struct conn *conn);

@@ -17,7 +17,8 @@ struct conn_tls {
     struct conn_block *sealed, *opened; /* NULL: nothing there */
     struct msghdr message;              /* of the send in flight */
     struct iovec iov;
-    bool handshaking, failed, end_said;
+    struct tls_facts facts;
+    bool handshaking, failed, end_said, secured;
 };
 
 enum {
@@ -300,6 +301,8 @@ static void go_on(struct conn *conn)
     if (result != TLS_DONE)
         return;
     conn->tls->handshaking = false;
+    conn->tls->secured = true;
+    tls_facts(conn->tls->tls, &conn->tls->facts);
     conn->events |= CONN_SECURED;
 }
 
@@ -322,12 +325,9 @@ struct tls *conn_session(const struct conn *conn)
     return conn->tls ? conn->tls->tls : NULL;
 }
 
-bool conn_facts(const struct conn *conn, struct tls_facts *ret_facts)
+const struct tls_facts *conn_facts(const struct conn *conn)
 {
-    if (!conn->tls || conn->tls->handshaking || conn->tls->failed)
-        return false;
-    tls_facts(conn->tls->tls, ret_facts);
-    return true;
+    return conn->tls && conn->tls->secured ? &conn->tls->facts : NULL;
 }
 
 /* ---- the end ---- */

@@ -5,6 +5,7 @@
  * daemon_start.c    start-up and shutdown, straight-line code in the main thread
  * daemon_run.c      the control thread: signals, the second's tick, the drain
  * daemon_http.c     /metrics, /healthz, /readyz
+ * daemon_tls.c      certificates: opened, checked, looked at
  * daemon_control.c  the control socket and what is asked of the daemon as a whole
  */
 #pragma once
@@ -15,6 +16,7 @@
 #include "core/http.h"
 #include "core/log.h"
 #include "core/metrics.h"
+#include "core/tls_services.h"
 #include "queue/spool.h"
 #include "smtp/worker.h"
 
@@ -27,6 +29,8 @@ struct daemon {
     struct spool *spool;
     struct lane_limits limits;
     struct admission admission;
+    struct tls_services tls;
+    unsigned ticks;
     struct hash_seed seed;
     struct address *own_addresses;
     size_t own_address_count;
@@ -71,6 +75,11 @@ bool daemon_running(const struct daemon *daemon); /* ready to take mail */
 
 /* ---- daemon_http.c ---- */
 MUST_USE int daemon_open_http(struct daemon *daemon);
+
+/* ---- daemon_tls.c ---- */
+MUST_USE bool daemon_open_tls(struct daemon *daemon);
+void daemon_look_at_tls(struct daemon *daemon);              /* each second's tick */
+MUST_USE bool daemon_check_tls(const struct config *config); /* says what is wrong on stderr */
 
 /* ---- daemon_control.c ---- */
 MUST_USE int daemon_open_socket(struct daemon *daemon);

@@ -124,6 +124,7 @@ static void on_tick(struct op *op)
     struct daemon *daemon = container_of(op, struct daemon, tick.op);
     log_tick();
     spool_tick(daemon->spool);
+    daemon_look_at_tls(daemon);
     look_at_clock(daemon);
     look_at_disk(daemon);
     if (!daemon->draining)

@@ -184,6 +184,7 @@ static bool open_workers(struct daemon *daemon)
         .limits = &daemon->limits,
         .seed = daemon->seed,
         .admission = &daemon->admission,
+        .tls = &daemon->tls,
         .own_addresses = daemon->own_addresses,
         .own_address_count = daemon->own_address_count,
     };
@@ -292,6 +293,7 @@ static void free_daemon(struct daemon *daemon)
     free(daemon->workers);
     free(daemon->threads);
     free(daemon->own_addresses);
+    tls_services_close(&daemon->tls);
     lane_limits_fini(&daemon->limits);
     admission_fini(&daemon->admission);
     close(daemon->signal_fd);
@@ -310,9 +312,9 @@ bool daemon_start(struct daemon *daemon)
     return block_signals(daemon) && lane_limits_init(&daemon->limits, daemon->seed) == 0 &&
            admission_init(&daemon->admission, (unsigned)daemon->config->limits.connections,
                           (unsigned)daemon->config->limits.connections_per_address) == 0 &&
-           ports_are_free(daemon) && collect_own_addresses(daemon) && open_control(daemon) &&
-           open_queue(daemon) && open_workers(daemon) && start_threads(daemon) &&
-           daemon_open_socket(daemon) == 0;
+           daemon_open_tls(daemon) && ports_are_free(daemon) && collect_own_addresses(daemon) &&
+           open_control(daemon) && open_queue(daemon) && open_workers(daemon) &&
+           start_threads(daemon) && daemon_open_socket(daemon) == 0;
 }
 
 bool daemon_end(struct daemon *daemon)

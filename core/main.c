@@ -25,8 +25,9 @@ static void print_line(void *context, const char *text)
 static int check_config(const char *path)
 {
     struct config *config = daemon_load_config(path);
+    bool good = config && daemon_check_tls(config);
     config_free(config);
-    return config ? 0 : 1;
+    return good ? 0 : 1;
 }
 
 static int dump_config(const char *path)

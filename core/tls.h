@@ -45,7 +45,7 @@ struct tls_identity_files {
 
 /* The first identity is for clients that ask for no name, or for one that nobody has. `client_ca`
  * (or NULL): clients are asked for a certificate, which is judged by these roots and never needed.
- * `service` keeps tickets apart, at most 32 octets count. 0 or -EINVAL (with a line "FILE: what is
+ * `service` keeps tickets apart. 0 or -EINVAL (with a line "FILE: what is
  * wrong" per mistake in `error`), -ENOMEM. */
 MUST_USE int tls_context_server(const struct tls_identity_files *identities, size_t count,
                                 const char *client_ca, struct span service,

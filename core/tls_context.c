@@ -3,6 +3,7 @@
 #include "core/tls_private.h"
 
 #include <errno.h>
+#include <openssl/sha.h>
 #include <stdlib.h>
 
 /* ECDHE with AEAD, and with CBC for the TLS 1.2 of older systems: no renegotiated, no static-RSA
@@ -166,10 +167,11 @@ int tls_context_server(const struct tls_identity_files *identities, size_t count
     struct tls_context *context = make(false);
     if (!context)
         return -ENOMEM;
-    struct span id = span_first(service, SSL_MAX_SID_CTX_LENGTH);
+    uint8_t id[SHA256_DIGEST_LENGTH];
+    SHA256((const uint8_t *)service.data, service.len, id);
     bool good = load_identities(context, identities, count, &errors);
     good = (!client_ca || ask_clients(context, client_ca, &errors)) && good;
-    good = SSL_CTX_set_session_id_context(context->ctx, (const uint8_t *)id.data, id.len) && good;
+    good = SSL_CTX_set_session_id_context(context->ctx, id, sizeof id) && good;
     SSL_CTX_set_session_cache_mode(context->ctx, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_num_tickets(context->ctx, 1);
     SSL_CTX_set_select_certificate_cb(context->ctx, on_client_hello);

@@ -307,6 +307,8 @@ void journal_reception(struct share *share, const struct row *row, const struct 
             event.peer = message->peer;
             event.peer_name = message->peer_name;
             event.reception_protocol = message->protocol;
+            event.tls_version = message->tls_version;
+            event.tls_cipher = message->tls_cipher;
         }
         share_journal(share, &event, NULL);
     }

@@ -218,6 +218,23 @@ static void put_delivery(struct sink *sink, const struct attempt *attempt)
     put_string_or_null(sink, attempt ? attempt->protocol : (struct span){0}, WORD_MAX);
 }
 
+/* Left out where there was none, as readers of this format expect. */
+static void put_tls(struct sink *sink, const struct event *event)
+{
+    const struct attempt *attempt = event->attempt;
+    struct span version = attempt ? attempt->tls_version : event->tls_version;
+    struct span cipher = attempt ? attempt->tls_cipher : event->tls_cipher;
+    if (version.len == 0)
+        return;
+    PUT(sink, ",\"tls_cipher\":");
+    json_put_string(sink, cipher, WORD_MAX);
+    PUT(sink, ",\"tls_protocol_version\":");
+    json_put_string(sink, version, WORD_MAX);
+    if (attempt)
+        sink_put(sink, attempt->tls_verified ? SPAN(",\"tls_verified\":true")
+                                             : SPAN(",\"tls_verified\":false"));
+}
+
 static void put_meta(struct sink *sink, const struct envelope *envelope)
 {
     PUT(sink, ",\"meta\":{");
@@ -287,6 +304,7 @@ void event_write(const struct event *event, struct sink *sink)
     PUT(sink, ",\"reception_protocol\":");
     put_string_or_null(sink, event->reception_protocol, WORD_MAX);
     PUT(sink, ",\"feedback_report\":null");
+    put_tls(sink, event);
     put_meta(sink, event->envelope);
     PUT(sink, ",\"nodeid\":");
     json_put_string(sink, event->node, WORD_MAX);

@@ -6,6 +6,7 @@
  *     queue side     row_due (Unix ms, the row's key on disk; recovery finds the row by it),
  *                    next_attempt (RFC 3339), may_duplicate, internal (the response was made here)
  *                    recovered (a Reception written after a crash: its peer and protocol are null)
+ *     TLS            tls_verified (delivery side: the server's certificate was found good)
  *     attempt        attempt_started (RFC 3339), duration_ms
  *     DSN            envid, orcpt (as given), is_dsn (the message is a report of ours), dsn_id (the
  *                    report made for this event)
@@ -56,6 +57,7 @@ struct event {
     bool recovered;                 /* written by recovery: who injected it is not known any more */
     struct span node;               /* node id */
     struct span reception_protocol; /* "ESMTP"; "DSN" for reports of ours; empty: null */
+    struct span tls_version, tls_cipher; /* of a reception; empty: in the clear */
 };
 
 /* The sink is `full` if its capacity is below EVENT_LINE_MAX and did not do. */

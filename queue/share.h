@@ -53,6 +53,7 @@ struct message {
     struct address peer;      /* for the journal: who injected it (AF_UNSPEC: we ourselves) */
     struct span peer_name;    /* its EHLO name, in the arena */
     struct span protocol;     /* "ESMTP", static */
+    struct span tls_version, tls_cipher; /* static; empty: it came in the clear */
 };
 
 /* A new message with arrival and expiry; its arena is open for the envelope. NULL: no memory, or

@@ -39,10 +39,12 @@ struct attempt {
     struct span peer_name;          /* MX host or EHLO name */
     struct address peer;            /* AF_UNSPEC: no connection was made */
     struct address local;
-    struct span protocol; /* "ESMTP", "SMTP" */
-    uint64_t started_ms;  /* wall time */
-    uint64_t retry_at_ms; /* wall time; 0: the schedule decides */
-    bool counts;          /* false: no attempt was made at all (no route yet, lane closed):
-                             the attempts counter and the schedule do not move on */
-    bool may_duplicate;   /* the connection was lost after the final dot */
+    struct span protocol;                /* "ESMTP", "SMTP" */
+    struct span tls_version, tls_cipher; /* static; empty: in the clear, or no connection */
+    bool tls_verified;                   /* the server's certificate is good and covers peer_name */
+    uint64_t started_ms;                 /* wall time */
+    uint64_t retry_at_ms;                /* wall time; 0: the schedule decides */
+    bool counts;        /* false: no attempt was made at all (no route yet, lane closed):
+                           the attempts counter and the schedule do not move on */
+    bool may_duplicate; /* the connection was lost after the final dot */
 };

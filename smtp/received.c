@@ -23,12 +23,38 @@ static void put_from(const struct received *received, struct sink *sink)
     sink_byte(sink, ')');
 }
 
+/* A subject may hold anything: what would end the comment early is replaced. */
+static void put_subject(struct span subject, struct sink *sink)
+{
+    char text[200];
+    struct sink cleaned;
+    sink_init(&cleaned, text, sizeof text);
+    sink_printable(&cleaned, subject, sizeof text);
+    for (size_t i = 0; i < cleaned.len; i++)
+        sink_byte(sink, strchr("()\\", text[i]) ? '?' : text[i]);
+}
+
+static void put_tls(const struct tls_facts *tls, struct sink *sink)
+{
+    sink_put(sink, SPAN("\r\n\t(using "));
+    sink_put(sink, tls->version);
+    sink_put(sink, SPAN(" with cipher "));
+    sink_put(sink, tls->cipher);
+    if (tls->verified) {
+        sink_put(sink, SPAN(",\r\n\tverified client "));
+        put_subject(tls->subject, sink);
+    }
+    sink_byte(sink, ')');
+}
+
 void received_put(const struct received *received, struct sink *sink)
 {
     char id[ID_TEXT];
     id_text(received->id, id);
     sink_put(sink, SPAN("Received: from "));
     put_from(received, sink);
+    if (received->tls)
+        put_tls(received->tls, sink);
     sink_put(sink, SPAN("\r\n\tby "));
     sink_put(sink, received->hostname);
     sink_put(sink, SPAN(" with "));

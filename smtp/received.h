@@ -2,12 +2,14 @@
 #pragma once
 
 #include "core/address.h"
+#include "core/tls.h"
 
 struct received {
     struct span helo;           /* cleaned by helo_clean; empty: the peer's address stands for it */
     const struct address *peer; /* AF_INET or AF_INET6; other families are left out */
     struct span hostname;       /* ours */
-    struct span protocol;       /* "SMTP", "ESMTP", "UTF8SMTP" (RFC 3848, RFC 6531) */
+    struct span protocol;       /* "SMTP", "ESMTPS", "UTF8SMTP", ... (RFC 3848, RFC 6531) */
+    const struct tls_facts *tls; /* NULL: plain */
     uint64_t id;
     struct span
         recipient; /* the only one; empty: left out, as several may not know of each other */
@@ -16,7 +18,7 @@ struct received {
 
 enum {
     RECEIVED_FOR_MAX = 320, /* RFC 5321 4.5.3.1: 64 octets, @, 255 octets */
-    RECEIVED_TEXT = 1300,   /* room that always suffices */
+    RECEIVED_TEXT = 1800,   /* room that always suffices */
 };
 
 /* "Received: from client.example ([192.0.2.1])", folded, with its CRLF. */

@@ -122,7 +122,7 @@ static void ask(struct route *route)
     struct egress *egress = route->egress;
     struct span domain = span_of(route->domain, route->domain_len);
     const struct config_route *fixed = configured(egress->settings.config, domain);
-    if (fixed)
+    if (fixed && fixed->host_count)
         plan_find_hosts(egress->dns, &route->request, fixed->hosts, fixed->host_count);
     else
         plan_find(egress->dns, &route->request, domain);

@@ -174,6 +174,8 @@ static void run_ehlo(struct server *server, struct turn *turn, struct span argum
         return;
     server->esmtp = true;
     reply_put_line(250, false, "", server->settings->hostname, turn->replies);
+    if (server->settings->starttls && !server->tls)
+        reply_put_line(250, false, "", SPAN("STARTTLS"), turn->replies);
     for (size_t i = 0; i < countof(keywords); i++)
         reply_put_line(250, false, "", span_string(keywords[i]), turn->replies);
     put_keyword(turn->replies, false, "SIZE", server->settings->limits.message_size);
@@ -208,6 +210,20 @@ static void run_quit(struct server *server, struct turn *turn, struct span argum
     server_close(server);
 }
 
+/* The octets behind it were sent in the clear, by whoever can write into the connection, and would
+ * be taken for what the client says under TLS. */
+static void run_starttls(struct server *server, struct turn *turn, struct span arguments)
+{
+    if (server->tls)
+        server_answer(server, turn, ANSWER_TLS_ALREADY);
+    else if (!server->settings->starttls)
+        server_answer(server, turn, ANSWER_NOT_IMPLEMENTED);
+    else if (turn->input->len > 0)
+        server_answer(server, turn, ANSWER_SMUGGLED);
+    else
+        server->doing = DOING_TLS;
+}
+
 static void run_not_implemented(struct server *server, struct turn *turn, struct span arguments)
 {
     server_answer(server, turn, ANSWER_NOT_IMPLEMENTED);
@@ -239,7 +255,7 @@ static const struct verb verbs[] = {
     {SPAN("VRFY"), run_vrfy, ANY, ARGUMENTS, true},
     {SPAN("HELP"), run_help, ANY, ARGUMENTS, true},
     {SPAN("EXPN"), run_not_implemented, ANY, ARGUMENTS, true},
-    {SPAN("STARTTLS"), run_not_implemented, ANY, ARGUMENTS, true},
+    {SPAN("STARTTLS"), run_starttls, ANY, NO_ARGUMENTS, true},
     {SPAN("AUTH"), run_not_implemented, ANY, ARGUMENTS, true},
 };
 
@@ -398,6 +414,8 @@ enum server_want server_input(struct server *server, struct span *input, struct 
         }
         if (server->doing == DOING_STORE)
             return WANT_STORE;
+        if (server->doing == DOING_TLS)
+            return WANT_TLS;
         if (input->len == 0 && !server_goes_on(server))
             return WANT_INPUT;
         if (replies->capacity - replies->len < SERVER_REPLY_ROOM)
@@ -405,6 +423,35 @@ enum server_want server_input(struct server *server, struct span *input, struct 
         if (steps[server->doing](server, &turn) == WANT_ROOM)
             return WANT_ROOM;
     }
+}
+
+/* ---- TLS ---- */
+
+void server_start_tls(struct server *server, enum start_tls found, struct sink *replies)
+{
+    static const enum answer answers[] = {
+        [START_TLS_GO] = ANSWER_START_TLS,
+        [START_TLS_SMUGGLED] = ANSWER_SMUGGLED,
+        [START_TLS_BUSY] = ANSWER_TLS_BUSY,
+    };
+    check(server->doing == DOING_TLS);
+    answer_put(answers[found], replies);
+    if (found == START_TLS_SMUGGLED)
+        server_close(server);
+    else if (found == START_TLS_BUSY)
+        server->doing = DOING_COMMANDS;
+}
+
+void server_secured(struct server *server, const struct tls_facts *facts)
+{
+    if (server->doing == DOING_NOTHING)
+        return;
+    server_forget(server);
+    server->state = STATE_START;
+    server->doing = DOING_COMMANDS;
+    server->esmtp = false;
+    server->helo_len = 0;
+    server->tls = facts;
 }
 
 /* ---- the message and its answer ---- */
@@ -464,6 +511,8 @@ enum server_phase server_phase(const struct server *server)
         return PHASE_DATA;
     case DOING_STORE:
         return PHASE_STORE;
+    case DOING_TLS:
+        return PHASE_TLS;
     case DOING_NOTHING:
         break;
     }
@@ -472,7 +521,7 @@ enum server_phase server_phase(const struct server *server)
 
 bool server_between_messages(const struct server *server)
 {
-    return server->doing != DOING_STORE &&
+    return server->doing != DOING_STORE && server->doing != DOING_TLS &&
            (server->state == STATE_START || server->state == STATE_READY);
 }
 
@@ -483,9 +532,11 @@ void server_drain(struct server *server)
 
 struct span server_protocol(const struct server *server)
 {
-    if (!server->esmtp)
-        return SPAN("SMTP");
-    return server->utf8 ? SPAN("UTF8SMTP") : SPAN("ESMTP");
+    static const struct span names[2][2] = {
+        {SPAN("ESMTP"), SPAN("ESMTPS")},
+        {SPAN("UTF8SMTP"), SPAN("UTF8SMTPS")},
+    };
+    return server->esmtp ? names[server->utf8][server->tls != NULL] : SPAN("SMTP");
 }
 
 struct span server_helo(const struct server *server)

@@ -13,7 +13,8 @@
  *                    of the input. Until server_stored nothing is consumed
  *       WANT_ROOM    the share cannot take body bytes now: call again, with the same input, when
  * the op `room` is done WANT_CLOSE   send what is in the sink, then close. Later input is ignored
- *     server_fini
+ *       WANT_TLS     STARTTLS: server_start_tls, send the sink; if the session is to go on
+ * securely, the handshake, then server_secured server_fini
  *
  * All replies to one receive gather in one sink, in the order of the commands.
  *
@@ -24,6 +25,10 @@
  * The verb table in server.c says which verb is legal in which of these states. A chunk that may
  * not be there is read and thrown away before it is answered, so that its octets are never
  * commands; where its length cannot be known, or is beyond all bounds, the session ends.
+ *
+ * STARTTLS (RFC 3207) ends everything that was said before it: behind the handshake the session is
+ * new. Anything that came behind the command before our answer could leave was not meant to be
+ * safe; it is not read, and the session ends. Implicit TLS is server_secured before server_greet.
  *
  * Memory: struct server, and from the worker's slot pool one slot while a command line is
  * incomplete and one while a message's data is being read. What is idle holds neither.
@@ -38,6 +43,7 @@
 
 #include "core/address.h"
 #include "core/op.h"
+#include "core/tls.h"
 #include "queue/share.h"
 #include "smtp/limits.h"
 #include "smtp/mailbox.h"
@@ -45,7 +51,7 @@
 
 enum { SERVER_REPLY_ROOM = 1024 }; /* no single step writes more than this into the sink */
 
-enum server_want { WANT_INPUT, WANT_OUTPUT, WANT_STORE, WANT_ROOM, WANT_CLOSE };
+enum server_want { WANT_INPUT, WANT_OUTPUT, WANT_STORE, WANT_ROOM, WANT_TLS, WANT_CLOSE };
 
 enum relay_verdict {
     RELAY_ACCEPT,     /* this peer may send to it */
@@ -63,6 +69,7 @@ struct server_settings {
     struct slots *slots; /* of server_slot_size, two for each session that is not idle */
     server_may_relay *may_relay;
     struct span tenant_header, campaign_header; /* taken out of the message; empty: none */
+    bool starttls;                              /* offered, and not yet on */
 };
 
 /* What a session is doing, for the deadlines that the binding keeps. */
@@ -71,6 +78,7 @@ enum server_phase {
     PHASE_COMMAND, /* a command line is incomplete: command_ms since its first octet */
     PHASE_DATA,    /* message octets are due: data_rate over server->data_octets */
     PHASE_STORE,   /* waits for server_stored */
+    PHASE_TLS,     /* from WANT_TLS to server_secured */
     PHASE_CLOSED,  /* WANT_CLOSE was returned */
 };
 
@@ -91,6 +99,7 @@ struct server {
     uint32_t messages, recipients, errors, junk; /* see limits.def */
     uint8_t state, doing;                        /* see server_private.h */
     bool esmtp, utf8, rcpt_tried, last_chunk, draining;
+    const struct tls_facts *tls; /* the owner's; NULL: the session is in the clear */
     uint8_t chunk_answer; /* enum answer: what to say behind a chunk that is swallowed; 0: none */
     int16_t store_error;  /* negative errno of message_append */
     uint8_t helo_len;
@@ -125,6 +134,20 @@ struct message *server_take_message(struct server *server);
  * anything else, also the owner's own -ETIMEDOUT: 451 4.3.0. `replies` has SERVER_REPLY_ROOM. */
 void server_stored(struct server *server, int result, struct sink *replies);
 
+/* After WANT_TLS. What the owner found: nothing stands in the way; more octets have come already;
+ * no further handshake is possible now. Writes 220, 421 or 454. */
+enum start_tls { START_TLS_GO, START_TLS_SMUGGLED, START_TLS_BUSY };
+void server_start_tls(struct server *server, enum start_tls found, struct sink *replies);
+
+/* The handshake is done, in answer to STARTTLS or before the greeting. `facts` stay. */
+void server_secured(struct server *server, const struct tls_facts *facts);
+
+/* Whether the session is over TLS now. */
+static inline bool server_is_secured(const struct server *server)
+{
+    return server->tls != NULL;
+}
+
 enum server_phase server_phase(const struct server *server);
 
 /* True between two transactions: nothing is lost if the session ends now. */
@@ -144,6 +167,7 @@ void server_shutdown(struct server *server, struct sink *replies);
  * LIMIT_connections_per_address). */
 void server_refuse(enum limit limit, struct sink *replies);
 
-/* For the journal: "SMTP", "ESMTP" or "UTF8SMTP", and the cleaned EHLO name (empty: none yet). */
+/* For the journal and Received: "SMTP", "ESMTPS", "UTF8SMTP", ... (RFC 3848, RFC 6531), and the
+ * cleaned EHLO name (empty: none yet). */
 struct span server_protocol(const struct server *server);
 struct span server_helo(const struct server *server);

@@ -23,6 +23,7 @@ struct smtp_listener {
     struct ingress *ingress;
     const struct config_listener *config;
     struct server_settings server;
+    struct tls_service *tls; /* NULL: none */
     bool stopped;
 };
 
@@ -40,6 +41,8 @@ struct session {
     uint64_t stored_since_ns;
     uint8_t phase_seen;
     bool admitted, stored_done, waits_for_room, closing, gone;
+    bool starts_tls; /* the 220 is on its way; the gate counts us */
+    bool shaking;    /* the handshake runs; the gate counts us */
 };
 
 static struct ingress *ingress_of(const struct session *session)
@@ -90,6 +93,84 @@ static void send_replies(struct session *session)
         conn_abort(&session->conn);
 }
 
+/* ---- TLS ---- */
+
+static bool is_implicit(const struct smtp_listener *from)
+{
+    return from->tls && from->config->tls == LISTENER_IMPLICIT;
+}
+
+static bool enter_gate(const struct session *session)
+{
+    struct ingress *ingress = ingress_of(session);
+    if (tls_gate_enter(&ingress->settings.tls->gate))
+        return true;
+    metric_add(ingress->settings.metrics, METRIC_TLS_IN_BUSY, 1);
+    return false;
+}
+
+static void leave_gate(struct session *session)
+{
+    if (session->starts_tls || session->shaking)
+        tls_gate_leave(&ingress_of(session)->settings.tls->gate);
+    session->starts_tls = session->shaking = false;
+}
+
+/* WANT_TLS. What the kernel has given us by now was sent before our answer. */
+static void answer_starttls(struct session *session)
+{
+    enum start_tls found = START_TLS_GO;
+    if (conn_input(&session->conn).len > 0)
+        found = START_TLS_SMUGGLED;
+    else if (!enter_gate(session))
+        found = START_TLS_BUSY;
+    session->starts_tls = found == START_TLS_GO;
+    server_start_tls(&session->server, found, &session->replies);
+    session->closing = found == START_TLS_SMUGGLED;
+}
+
+static void begin_handshake(struct session *session)
+{
+    struct tls_context *context = tls_service_context(session->from->tls);
+    struct tls *tls = tls_new_server(context);
+    uint64_t wait_ms = ingress_of(session)->settings.config->limits.tls_handshake_ms;
+    tls_context_free(context);
+    session->starts_tls = false;
+    session->shaking = true;
+    if (!conn_start_tls(&session->conn, tls, now_of(session) + wait_ms * NS_PER_MS))
+        conn_abort(&session->conn);
+}
+
+static void send_greeting(struct session *session)
+{
+    if (!open_replies(session)) {
+        conn_abort(&session->conn);
+        return;
+    }
+    server_greet(&session->server, &session->replies);
+    send_replies(session);
+}
+
+/* The conn tells only how it ended. False: it failed, and so has the session. */
+static bool end_handshake(struct session *session, unsigned events)
+{
+    struct metrics *metrics = ingress_of(session)->settings.metrics;
+    if (!(events & CONN_SECURED)) {
+        if (!(events & (CONN_ERROR | CONN_EOF | CONN_TIMEOUT)))
+            return false; /* woken by a drain: nothing can be said now */
+        metric_add(metrics, METRIC_TLS_IN_FAILED, 1);
+        conn_abort(&session->conn);
+        return false;
+    }
+    leave_gate(session);
+    metric_add(metrics, METRIC_TLS_IN, 1);
+    server_secured(&session->server, conn_facts(&session->conn));
+    session->phase_since_ns = now_of(session);
+    if (is_implicit(session->from))
+        send_greeting(session);
+    return true;
+}
+
 /* ---- life ---- */
 
 static void check_drained(struct ingress *ingress)
@@ -108,6 +189,7 @@ static void free_if_over(struct session *session)
     if (!session->gone || session->storing)
         return;
     struct ingress *ingress = ingress_of(session);
+    leave_gate(session);
     if (session->admitted) {
         server_fini(&session->server);
         admission_leave(ingress->settings.admission, &session->conn.peer);
@@ -276,6 +358,9 @@ static bool feed(struct session *session, size_t *budget)
     case WANT_ROOM:
         session->waits_for_room = true;
         return false;
+    case WANT_TLS:
+        answer_starttls(session);
+        return !session->starts_tls;
     case WANT_CLOSE:
         session->closing = true;
         return false;
@@ -286,7 +371,8 @@ static bool feed(struct session *session, size_t *budget)
 static bool may_read(const struct session *session)
 {
     return !session->closing && !session->storing && !session->waits_for_room &&
-           !conn_sending(&session->conn) && session->conn.state == CONN_OPEN;
+           !session->starts_tls && !session->shaking && !conn_sending(&session->conn) &&
+           session->conn.state == CONN_OPEN;
 }
 
 static void read_input(struct session *session)
@@ -321,8 +407,14 @@ static void advance(struct conn *conn)
     }
     if (conn->state == CONN_CLOSING)
         return;
+    if (session->shaking && !end_handshake(session, events))
+        return;
     if (events & CONN_SENT)
         close_replies(session);
+    if (session->starts_tls && (events & CONN_SENT)) {
+        begin_handshake(session);
+        return;
+    }
     if (events & CONN_ERROR) {
         conn_abort(conn);
         return;
@@ -376,9 +468,10 @@ static void refuse(struct session *session, int fd, const struct address *peer, 
               ingress->loop->now_ns + REFUSE_MS * NS_PER_MS);
     session->conn.peer = *peer;
     session->closing = true;
-    if (open_replies(session))
+    if (!is_implicit(session->from) && open_replies(session)) {
         server_refuse(limit, &session->replies);
-    send_replies(session);
+        send_replies(session);
+    }
     if (!conn_sending(&session->conn))
         conn_close(&session->conn);
 }
@@ -394,12 +487,12 @@ static void greet(struct session *session, int fd, const struct address *peer)
     server_init(&session->server, &session->from->server, &session->conn.peer, session,
                 &session->room);
     metric_add(ingress->settings.metrics, METRIC_CONNECTIONS_IN, 1);
-    if (open_replies(session)) {
-        server_greet(&session->server, &session->replies);
-        send_replies(session);
-    } else {
+    if (!is_implicit(session->from))
+        send_greeting(session);
+    else if (enter_gate(session))
+        begin_handshake(session);
+    else
         conn_abort(&session->conn);
-    }
 }
 
 static void count_verdict(struct ingress *ingress, enum listen_verdict verdict)
@@ -450,6 +543,8 @@ static int open_listener(struct ingress *ingress, struct smtp_listener *listener
     const struct config *all = ingress->settings.config;
     listener->ingress = ingress;
     listener->config = config;
+    if (ingress->settings.tls)
+        listener->tls = ingress->settings.tls->listeners[config - all->listeners];
     listener->server = (struct server_settings){
         .hostname = all->hostname,
         .limits = limits_of(all),
@@ -458,6 +553,7 @@ static int open_listener(struct ingress *ingress, struct smtp_listener *listener
         .may_relay = may_relay,
         .tenant_header = all->policy.tenant_header,
         .campaign_header = all->policy.campaign_header,
+        .starttls = listener->tls && config->tls == LISTENER_STARTTLS,
     };
     return listener_init(&listener->listener, ingress->loop, &config->address,
                          ingress->settings.admission, on_connection, listener);

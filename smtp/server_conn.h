@@ -7,21 +7,26 @@
  *     READING --WANT_STORE--> STORING --commit done--> READING
  *        |  ^                    \--commit_ms passed: withdraw, 451--> READING
  *        |  \--sent-- WRITING (replies in flight: nothing is read)
+ *        \--WANT_TLS--> 220 sent --> SHAKING --CONN_SECURED--> READING
  *        \--WANT_CLOSE, limits, peer gone--> closing --> gone
  *
  * All replies that one receive produced leave in one send, and no further input is looked at until
  * it has left: a peer that does not read its replies stops being served, it costs a bounded buffer.
+ * SHAKING is also where a session with implicit TLS begins. The conn does the handshake; here it is
+ * let through the gate, and its failure ends the session without a word that the peer could read.
  * A connection lost while its message is being stored changes nothing: the message is delivered. */
 #pragma once
 
 #include "core/config.h"
 #include "core/listen.h"
 #include "core/metrics.h"
+#include "core/tls_services.h"
 #include "smtp/server.h"
 
 struct ingress_settings {
     const struct config *config;
     struct admission *admission; /* of the process */
+    struct tls_services *tls;    /* of the process; NULL: none of the listeners has TLS */
     struct metrics *metrics;
 };
 

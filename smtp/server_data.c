@@ -226,6 +226,7 @@ static bool add_head(struct server *server, uint64_t wall_ms)
         .peer = server->peer,
         .hostname = server->settings->hostname,
         .protocol = server_protocol(server),
+        .tls = server->tls,
         .id = message->envelope.id,
         .recipient = only_recipient(&message->envelope),
         .wall_ms = wall_ms,
@@ -248,6 +249,10 @@ static bool fill_envelope(struct server *server)
     envelope->size = message->head.len + body->stored;
     message->peer = *server->peer;
     message->protocol = server_protocol(server);
+    if (server->tls) {
+        message->tls_version = server->tls->version;
+        message->tls_cipher = server->tls->cipher;
+    }
     envelope->flags |= (uint8_t)((body->body_8bit ? ENVELOPE_BODY_HAS_8BIT : 0) |
                                  (body->header_8bit ? ENVELOPE_HEADER_HAS_8BIT : 0));
     return arena_copy(&message->arena, server_helo(server), &message->peer_name) &&

@@ -24,6 +24,7 @@ enum server_doing {
     DOING_CHUNK,   /* chunk_left octets of BDAT */
     DOING_FINISH,  /* a chunk is read; needs no input */
     DOING_STORE,   /* waits for server_stored; takes no input */
+    DOING_TLS,     /* waits for server_start_tls, then for server_secured; takes no input */
     DOING_NOTHING, /* closed */
 };
 

@@ -140,6 +140,7 @@ static int init_sides(struct worker *worker, const struct worker_settings *setti
     struct ingress_settings in = {
         .config = settings->config,
         .admission = settings->admission,
+        .tls = settings->tls,
         .metrics = &worker->metrics,
     };
     *ret_step = "name resolution";

@@ -39,6 +39,8 @@ struct harness {
     size_t reply_room;           /* size of the sink */
     struct sink replies, stored; /* everything, as text */
     bool closed;
+    bool handshake;           /* STARTTLS was answered: the next input comes over TLS */
+    enum start_tls start_tls; /* what the owner finds then */
 };
 
 /* ---- the queue's side ---- */
@@ -248,6 +250,14 @@ static void harness_store(struct harness *harness, struct server *server, struct
     server_stored(server, harness->store_result, sink);
 }
 
+static void harness_shake(struct harness *harness, struct server *server)
+{
+    static const struct tls_facts facts = {.version = SPAN("TLSv1.3"),
+                                           .cipher = SPAN("TLS_AES_128_GCM_SHA256")};
+    harness->handshake = false;
+    server_secured(server, &facts);
+}
+
 /* Gives the session one receive's worth of input. The input is copied to memory of exactly its
  * size, so that a read beyond it is seen, and is gone afterwards. */
 static void harness_feed(struct harness *harness, struct server *server, struct span input)
@@ -260,16 +270,23 @@ static void harness_feed(struct harness *harness, struct server *server, struct 
     struct span rest = span_of(copy, input.len);
     struct sink sink;
     sink_init(&sink, room, harness->reply_room);
+    if (harness->handshake && input.len)
+        harness_shake(harness, server);
     for (;;) {
         enum server_want want = server_input(server, &rest, &sink, HARNESS_WALL_MS);
         if (want == WANT_STORE && sink.capacity - sink.len >= SERVER_REPLY_ROOM) {
             harness_store(harness, server, &sink);
             continue;
         }
+        if (want == WANT_TLS) {
+            check(rest.len == 0);
+            server_start_tls(server, harness->start_tls, &sink);
+            harness->handshake = harness->start_tls == START_TLS_GO;
+        }
         check(!sink.full);
         sink_put(&harness->replies, sink_span(&sink));
         sink.len = 0;
-        if (want == WANT_INPUT || want == WANT_CLOSE) {
+        if (want == WANT_INPUT || want == WANT_CLOSE || harness->handshake) {
             check(rest.len == 0);
             harness->closed = want == WANT_CLOSE;
             break;
@@ -283,7 +300,7 @@ static void harness_feed(struct harness *harness, struct server *server, struct 
 static void harness_begin(struct harness *harness, struct server *server)
 {
     harness->replies.len = harness->stored.len = 0;
-    harness->closed = false;
+    harness->closed = harness->handshake = false;
     harness->share.next_id = 1;
     harness->share.appends = 0;
     harness->share.room_was_denied = false;

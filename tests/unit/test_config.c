@@ -501,11 +501,22 @@ static void test_mistakes(void **state)
         {"[delivery]\nehlo_domain = \"a b\"\n", "f:6:15: 'ehlo_domain' in [delivery]: \"a b\" is "
                                                 "not a host name like \"mail.example.org\""},
         {"[route.\"example.net\"]\n",
-         "f:5:8: 'hosts' is missing in [route.\"DOMAIN\"]; it is a list of hosts like "
-         "[\"mx.example.net\", \"[::1]:2525\"]"},
+         "f:5:8: [route.\"example.net\"] says nothing: it needs 'hosts' or 'enable_tls'"},
+        {"[[listener]]\naddress = \"127.0.0.1:2526\"\ntls = \"starttls\"\n",
+         "f:7:7: 'tls' in [[listener]] needs 'certificate' and 'key'"},
+        {"[[listener]]\naddress = \"127.0.0.1:2526\"\ntls = \"implicit\"\nkey = \"k\"\n",
+         "f:7:7: 'tls' in [[listener]] needs 'certificate' and 'key'"},
+        {"[[listener]]\naddress = \"127.0.0.1:2526\"\nservice = \"http\"\n"
+         "tls = \"implicit\"\nkey = \"k\"\ncertificate = \"c\"\n",
+         "f:8:7: 'tls' in [[listener]]: \"http\" is served in the clear only"},
+        {"[[certificate]]\nnames = [\"a.example\", \"*b.example\"]\ncertificate = \"c\"\n"
+         "key = \"k\"\n",
+         "f:6:9: 'names' in [[certificate]]: host names, like \"mail.example.com\" or "
+         "\"*.example.com\""},
+        {"[[certificate]]\nnames = [\"*.a.example\"]\nkey = \"k\"\n",
+         "f:5:1: 'certificate' is missing in [[certificate]]; it is a path"},
         {"[route.\"example.net\"]\nhosts = []\n",
-         "f:6:9: 'hosts' in [route.\"DOMAIN\"]: a list is not a list of hosts like "
-         "[\"mx.example.net\", \"[::1]:2525\"]"},
+         "f:5:8: [route.\"example.net\"] says nothing: it needs 'hosts' or 'enable_tls'"},
         {"[route.\"example.net\"]\nhosts = [\"mx:0\", \"a:b:c\"]\n",
          "f:6:10: 'hosts' in [route.\"DOMAIN\"]: \"mx:0\" is not a host like \"mx.example.net\", "
          "\"192.0.2.1:25\" or \"[::1]:2525\"\n"

@@ -73,18 +73,61 @@ static void test_whole(void **state)
     }
 }
 
+static void test_tls(void **state)
+{
+    struct address peer;
+    struct tls_facts tls = {.version = SPAN("TLSv1.3"), .cipher = SPAN("TLS_AES_128_GCM_SHA256")};
+    struct received received = {
+        .helo = SPAN("client.example"),
+        .peer = &peer,
+        .hostname = SPAN("mx.example"),
+        .protocol = SPAN("ESMTPS"),
+        .tls = &tls,
+        .id = 255,
+        .wall_ms = 1999,
+    };
+    char text[RECEIVED_TEXT];
+    struct sink sink;
+    peer_of("192.0.2.7", &peer);
+    sink_init(&sink, text, sizeof text);
+    received_put(&received, &sink);
+    assert_true(span_equals(sink_span(&sink),
+                            SPAN("Received: from client.example ([192.0.2.7])\r\n"
+                                 "\t(using TLSv1.3 with cipher TLS_AES_128_GCM_SHA256)\r\n"
+                                 "\tby mx.example with ESMTPS id 00000000000000ff;\r\n"
+                                 "\tThu, 01 Jan 1970 00:00:01 +0000\r\n")));
+    tls.verified = true;
+    tls.subject = SPAN("/CN=(client)\\\r\n\xe4");
+    sink_init(&sink, text, sizeof text);
+    received_put(&received, &sink);
+    assert_true(span_starts_with(sink_span(&sink),
+                                 SPAN("Received: from client.example ([192.0.2.7])\r\n"
+                                      "\t(using TLSv1.3 with cipher TLS_AES_128_GCM_SHA256,\r\n"
+                                      "\tverified client /CN=?client??"
+                                      "??"
+                                      "?)\r\n\tby mx")));
+}
+
 /* The longest names that can come still fit. */
 static void test_room(void **state)
 {
     char name[RECEIVED_FOR_MAX];
     memset(name, 'x', sizeof name);
+    char subject[1000];
+    struct tls_facts tls = {
+        .version = SPAN("TLSv1.3"),
+        .cipher = SPAN("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"),
+        .subject = span_of(memset(subject, '(', sizeof subject), sizeof subject),
+        .verified = true,
+    };
     struct address peer;
     peer_of("2001:db8:1111:2222:3333:4444:5555:6666", &peer);
     struct received received = {
         .helo = span_of(name, 255),
         .peer = &peer,
         .hostname = span_of(name, 255),
-        .protocol = SPAN("UTF8SMTP"),
+        .protocol = SPAN("UTF8SMTPSA"),
+        .tls = &tls,
         .id = UINT64_MAX,
         .recipient = span_of(name, sizeof name),
         .wall_ms = UINT64_MAX,
@@ -120,6 +163,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_whole),
+        cmocka_unit_test(test_tls),
         cmocka_unit_test(test_room),
         cmocka_unit_test(test_clean),
     };

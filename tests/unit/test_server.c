@@ -231,6 +231,56 @@ static void test_protocol(void **state)
     assert_true(span_equals(server_protocol(&fixture->server), SPAN("ESMTP")));
 }
 
+/* ---- STARTTLS: what stands behind it ---- */
+
+static const char smuggled[] = "421 4.7.0 Nothing may follow STARTTLS before its answer\r\n";
+
+static void test_plain_text_behind_starttls(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->harness.settings.starttls = true;
+    say(fixture, "STARTTLS\r\nEHLO thief.example\r\nMAIL FROM:<a@b.example>\r\n");
+    expect(fixture, smuggled);
+    assert_true(fixture->harness.closed);
+    say(fixture, "RSET\r\n");
+    expect(fixture, "");
+}
+
+/* One octet is enough, and so is the beginning of a handshake. */
+static void test_octet_behind_starttls(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->harness.settings.starttls = true;
+    say(fixture, "NOOP\r\nSTARTTLS\r\n\x16");
+    expect(fixture, "250 2.0.0 Ok\r\n421 4.7.0 Nothing may follow STARTTLS before its answer\r\n");
+    assert_true(fixture->harness.closed);
+}
+
+/* In the next segment: the binding sees it. */
+static void test_segment_behind_starttls(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->harness.settings.starttls = true;
+    fixture->harness.start_tls = START_TLS_SMUGGLED;
+    say(fixture, "STARTTLS\r\n");
+    expect(fixture, smuggled);
+    assert_int_equal(server_phase(&fixture->server), PHASE_CLOSED);
+}
+
+static void test_phase_of_the_handshake(void **state)
+{
+    struct fixture *fixture = *state;
+    fixture->harness.settings.starttls = true;
+    say(fixture, "EHLO client.example\r\nSTARTTLS\r\n");
+    assert_int_equal(server_phase(&fixture->server), PHASE_TLS);
+    assert_false(server_between_messages(&fixture->server)); /* a drain cannot say 421 now */
+    assert_false(server_is_secured(&fixture->server));
+    say(fixture, "EHLO client.example\r\n");
+    assert_int_equal(server_phase(&fixture->server), PHASE_IDLE);
+    assert_true(server_is_secured(&fixture->server));
+    assert_true(span_equals(server_protocol(&fixture->server), SPAN("ESMTPS")));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -245,6 +295,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_no_slots, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_output_is_bounded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_protocol, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_plain_text_behind_starttls, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_octet_behind_starttls, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_segment_behind_starttls, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_phase_of_the_handshake, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("server", tests, NULL, NULL);
 }

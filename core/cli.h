@@ -53,3 +53,7 @@ int cli_run_plain(struct cli *cli);
 typedef int cli_run(struct cli *cli);
 cli_run cli_queue_check;
 cli_run cli_completion;
+/* `ringpost dkim`: keys made, shown as DNS records, and held against DNS. */
+cli_run cli_dkim_new;
+cli_run cli_dkim_dns;
+cli_run cli_dkim_check;

@@ -19,6 +19,9 @@ static const struct {
 } own[] = {
     {"queue", "check", cli_queue_check},
     {"completion", "", cli_completion},
+    {"dkim", "new", cli_dkim_new},
+    {"dkim", "dns", cli_dkim_dns},
+    {"dkim", "check", cli_dkim_check},
 };
 
 void cli_say(const char *format, ...)

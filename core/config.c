@@ -215,6 +215,8 @@ static void load_elements(struct loading *loading, enum table_id id, const struc
             load_route_name(loading, child, (struct config_route *)(void *)owner);
         else if (id == TABLE_LISTENER)
             ((struct config_listener *)(void *)owner)->line = child->line;
+        else if (id == TABLE_DKIM)
+            ((struct config_dkim *)(void *)owner)->line = child->line;
         load_table(loading, id, child, owner, element);
     }
 }

@@ -89,6 +89,17 @@ struct config_bounce_stream {
     bool event_only;
 };
 
+/* [[dkim]]: a key that signs. */
+struct config_dkim {
+    struct span domain, selector, key; /* key: the path of its file */
+    struct span *headers;
+    size_t header_count;
+    uint64_t expires_after_ms; /* 0: never */
+    bool simple_body;          /* canonicalization = "relaxed/relaxed" | "relaxed/simple" */
+    bool standard;             /* default = true */
+    unsigned line;             /* in the file, for messages */
+};
+
 struct config {
     struct span file; /* its path */
     struct span hostname, data_dir;
@@ -100,6 +111,8 @@ struct config {
     size_t certificate_count;
     struct config_route *routes;
     size_t route_count;
+    struct config_dkim *dkims;
+    size_t dkim_count;
 
     struct {
         struct address *servers; /* none: those of /etc/resolv.conf */

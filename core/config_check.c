@@ -136,6 +136,19 @@ static void check_bounce(struct loading *loading)
                 "'mode' in [bounce]");
 }
 
+static void check_dkim(struct loading *loading)
+{
+    const struct config *config = loading->config;
+    for (size_t i = 0; i < config->dkim_count; i++)
+        for (size_t j = 0; j < i; j++)
+            if (config->dkims[i].selector.len &&
+                span_equals_any_case(config->dkims[i].selector, config->dkims[j].selector) &&
+                span_equals_any_case(config->dkims[i].domain, config->dkims[j].domain))
+                complain_at(loading, origin_of(loading, TABLE_DKIM, "selector", i),
+                            "another [[dkim]] has this selector and domain: one name in DNS is "
+                            "one key");
+}
+
 static void check_control(struct loading *loading)
 {
     struct config *config = loading->config;
@@ -203,6 +216,7 @@ void config_check(struct loading *loading)
     check_certificates(loading);
     check_routes(loading);
     check_bounce(loading);
+    check_dkim(loading);
     check_control(loading);
     check_policy(loading);
 }

@@ -206,18 +206,29 @@ static bool label(struct span text)
     return true;
 }
 
-bool value_domain(struct span text)
+static bool labels(struct span text, size_t most, struct span *ret_last)
 {
-    struct span last = {0};
-    if (text.len == 0 || text.len > 253 || text.data[text.len - 1] == '.')
+    if (text.len == 0 || text.len > most || text.data[text.len - 1] == '.')
         return false;
     while (text.len) {
-        last = span_first(text, span_find(text, '.'));
-        if (!label(last))
+        *ret_last = span_first(text, span_find(text, '.'));
+        if (!label(*ret_last))
             return false;
-        text = span_skip(text, last.len + 1);
+        text = span_skip(text, ret_last->len + 1);
     }
-    return digits_len(last) < last.len;
+    return true;
+}
+
+bool value_domain(struct span text)
+{
+    struct span last;
+    return labels(text, 253, &last) && digits_len(last) < last.len;
+}
+
+bool value_selector(struct span text)
+{
+    struct span last;
+    return labels(text, 63, &last);
 }
 
 bool value_header(struct span text)

@@ -31,6 +31,9 @@ void value_put_rate(struct sink *sink, const struct rate *rate);
  * domains that exist with one. */
 bool value_domain(struct span text);
 
+/* A DKIM selector (RFC 6376 3.1): labels as in a domain, also all digits; at most 63 in all. */
+bool value_selector(struct span text);
+
 /* A header field's name (RFC 5322 2.2): printable ASCII without colon. */
 bool value_header(struct span text);
 

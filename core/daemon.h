@@ -18,6 +18,7 @@
 #include "core/metrics.h"
 #include "core/tls_services.h"
 #include "queue/spool.h"
+#include "smtp/dkim_keys.h"
 #include "smtp/worker.h"
 
 #include <pthread.h>
@@ -26,6 +27,7 @@ enum { TICK_MS = 1000 };
 
 struct daemon {
     struct config *config;
+    struct dkim_keys dkim_keys;
     struct spool *spool;
     struct lane_limits limits;
     struct admission admission;

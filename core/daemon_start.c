@@ -146,6 +146,19 @@ static bool open_queue(struct daemon *daemon)
     return false;
 }
 
+static void log_complaint(void *context, bool fatal, const char *text)
+{
+    log_write(fatal ? LOG_ERROR : LOG_WARNING, "%s", text);
+}
+
+static bool load_keys(struct daemon *daemon)
+{
+    int error = dkim_keys_load(daemon->config, log_complaint, NULL, &daemon->dkim_keys);
+    if (error == -ENOMEM)
+        log_error("no memory for the DKIM keys");
+    return error == 0;
+}
+
 static int add_own_addresses(struct daemon *daemon, const struct address *address)
 {
     struct address *behind;
@@ -187,6 +200,7 @@ static bool open_workers(struct daemon *daemon)
         .tls = &daemon->tls,
         .own_addresses = daemon->own_addresses,
         .own_address_count = daemon->own_address_count,
+        .dkim_keys = daemon->dkim_keys.count ? &daemon->dkim_keys : NULL,
     };
     daemon->workers = calloc(daemon->worker_count, sizeof *daemon->workers);
     daemon->threads = calloc(daemon->worker_count, sizeof *daemon->threads);
@@ -297,6 +311,7 @@ static void free_daemon(struct daemon *daemon)
     lane_limits_fini(&daemon->limits);
     admission_fini(&daemon->admission);
     close(daemon->signal_fd);
+    dkim_keys_free(&daemon->dkim_keys);
     config_free(daemon->config);
 }
 
@@ -312,9 +327,9 @@ bool daemon_start(struct daemon *daemon)
     return block_signals(daemon) && lane_limits_init(&daemon->limits, daemon->seed) == 0 &&
            admission_init(&daemon->admission, (unsigned)daemon->config->limits.connections,
                           (unsigned)daemon->config->limits.connections_per_address) == 0 &&
-           daemon_open_tls(daemon) && ports_are_free(daemon) && collect_own_addresses(daemon) &&
-           open_control(daemon) && open_queue(daemon) && open_workers(daemon) &&
-           start_threads(daemon) && daemon_open_socket(daemon) == 0;
+           daemon_open_tls(daemon) && load_keys(daemon) && ports_are_free(daemon) &&
+           collect_own_addresses(daemon) && open_control(daemon) && open_queue(daemon) &&
+           open_workers(daemon) && start_threads(daemon) && daemon_open_socket(daemon) == 0;
 }
 
 bool daemon_end(struct daemon *daemon)

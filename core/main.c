@@ -22,10 +22,26 @@ static void print_line(void *context, const char *text)
     fprintf(context, "%s\n", text);
 }
 
+static void print_complaint(void *context, bool fatal, const char *text)
+{
+    fprintf(stderr, "ringpostd: %s%s\n", fatal ? "" : "warning: ", text);
+}
+
+/* The files that it names belong to it. */
+static bool check_keys(const struct config *config)
+{
+    struct dkim_keys keys;
+    if (dkim_keys_load(config, print_complaint, NULL, &keys) < 0)
+        return false;
+    dkim_keys_free(&keys);
+    return true;
+}
+
 static int check_config(const char *path)
 {
     struct config *config = daemon_load_config(path);
-    bool good = config && daemon_check_tls(config);
+    bool tls_good = config && daemon_check_tls(config);
+    bool good = config && check_keys(config) && tls_good;
     config_free(config);
     return good ? 0 : 1;
 }

@@ -80,6 +80,8 @@ static const struct form forms[OPTION_TYPES] = {
     [OPTION_PATH] = {"path", "a path", "a list of paths"},
     [OPTION_DOMAIN] = {"host name", "a host name like \"mail.example.org\"",
                        "a list of host names"},
+    [OPTION_SELECTOR] = {"selector", "a DKIM selector like \"s2026\" (a name in DNS)",
+                         "a list of selectors"},
     [OPTION_HEADER] = {"field name", "a header field's name like \"X-Tenant\"",
                        "a list of header fields' names"},
     [OPTION_HOST] = {"host", "a host like \"mx.example.net\", \"192.0.2.1:25\" or \"[::1]:2525\"",

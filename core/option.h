@@ -35,6 +35,7 @@ enum option_type {
     OPTION_TEXT,     /* span: any text */
     OPTION_PATH,     /* span: not empty */
     OPTION_DOMAIN,   /* span: value_domain */
+    OPTION_SELECTOR, /* span: value_selector */
     OPTION_HEADER,   /* span: value_header */
     OPTION_HOST,     /* span: name or address, optional port */
     OPTION_BOOLEAN,  /* bool */

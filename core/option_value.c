@@ -144,6 +144,8 @@ static bool text_form(enum option_type type, struct span text)
         return text.len > 0;
     case OPTION_DOMAIN:
         return value_domain(text);
+    case OPTION_SELECTOR:
+        return value_selector(text);
     case OPTION_HEADER:
         return value_header(text);
     case OPTION_HOST:
@@ -334,6 +336,7 @@ bool option_unset(const struct option *option, const void *owner)
     case OPTION_TEXT:
     case OPTION_PATH:
     case OPTION_DOMAIN:
+    case OPTION_SELECTOR:
     case OPTION_HEADER:
     case OPTION_HOST:
         return ((const struct span *)value)->len == 0;
@@ -411,6 +414,7 @@ void option_put_value(struct sink *sink, const struct option *option, const void
     case OPTION_TEXT:
     case OPTION_PATH:
     case OPTION_DOMAIN:
+    case OPTION_SELECTOR:
     case OPTION_HEADER:
     case OPTION_HOST:
         value_put_string(sink, *(const struct span *)value);

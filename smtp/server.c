@@ -41,6 +41,7 @@ void server_forget(struct server *server)
     if (server->message)
         message_abandon(server->message);
     server->message = NULL;
+    server->seal = NULL;
     server->body = slot_give(server->settings->slots, server->body);
     server->recipients = 0;
     server->rcpt_tried = server->utf8 = false;
@@ -456,12 +457,14 @@ void server_secured(struct server *server, const struct tls_facts *facts)
 
 /* ---- the message and its answer ---- */
 
-struct message *server_take_message(struct server *server)
+struct message *server_take_message(struct server *server, struct seal **ret_seal)
 {
     check(server->doing == DOING_STORE && server->message);
     struct message *message = server->message;
     server->stored_id = message->envelope.id;
+    *ret_seal = server->seal;
     server->message = NULL;
+    server->seal = NULL;
     return message;
 }
 

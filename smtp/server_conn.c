@@ -1,9 +1,10 @@
 /* The conn, the commit and the timer record what happened; `advance` decides, in this order: is the
  * connection over, may input be looked at, what does the dialogue want, send, what is waited for.
  *
- * While a message is being stored the session may lose its connection or its patience. The commit
- * cannot be recalled: a lost connection keeps the session alive until the commit is done (the
- * message is ours then); a deadline withdraws the message and says 451. */
+ * A message is signed before it is stored; until then it can be given up. While a message is being
+ * stored the session may lose its connection or its patience. The commit cannot be recalled: a lost
+ * connection keeps the session alive until the commit is done (the message is ours then); a
+ * deadline withdraws the message and says 451. */
 #include "smtp/server_conn.h"
 
 #include "core/clock.h"
@@ -32,9 +33,11 @@ struct session {
     struct server server;
     struct smtp_listener *from;
     struct list_link link;
-    struct op stored;        /* share_accept */
+    struct op stored; /* share_accept */
+    struct op sealed; /* sealer_start */
+    struct sealing sealing;
     struct op room;          /* message_append */
-    struct message *storing; /* NULL: no commit is waited for */
+    struct message *storing; /* being signed or committed; NULL: neither is waited for */
     struct sink replies;     /* in a slot of ingress->buffers while it is not empty */
     uint64_t phase_since_ns; /* when the present command or data began */
     uint64_t data_since_octets;
@@ -213,10 +216,44 @@ static void end(struct session *session, enum limit limit)
 static void start_storing(struct session *session)
 {
     struct ingress *ingress = ingress_of(session);
-    session->storing = server_take_message(&session->server);
+    struct seal *seal;
+    session->storing = server_take_message(&session->server, &seal);
     session->stored_done = false;
     session->stored_since_ns = now_of(session);
-    share_accept(ingress->share, session->storing, &session->stored);
+    if (seal)
+        sealer_start(&ingress->sealer, &session->sealing, seal, &session->storing->head,
+                     &session->sealed);
+    else
+        share_accept(ingress->share, session->storing, &session->stored);
+}
+
+static void end_storing(struct session *session, int result)
+{
+    session->storing = NULL;
+    session->stored.result = result;
+    session->stored_done = true;
+}
+
+/* Until it is the share's, the message is ours, and nobody was promised anything. */
+static bool abandon_unsealed(struct session *session)
+{
+    if (!session->storing || !sealing_open(&session->sealing))
+        return false;
+    sealing_cancel(&ingress_of(session)->sealer, &session->sealing);
+    message_abandon(session->storing);
+    return true;
+}
+
+static void on_sealed(struct op *op)
+{
+    struct session *session = container_of(op, struct session, sealed);
+    if (op->result == 0) {
+        share_accept(ingress_of(session)->share, session->storing, &session->stored);
+        return;
+    }
+    message_abandon(session->storing);
+    end_storing(session, op->result);
+    conn_wake(&session->conn);
 }
 
 static void on_stored(struct op *op)
@@ -238,11 +275,10 @@ static void on_stored(struct op *op)
 
 static void give_up_storing(struct session *session)
 {
-    if (!share_withdraw(ingress_of(session)->share, session->storing, &session->stored))
+    if (!abandon_unsealed(session) &&
+        !share_withdraw(ingress_of(session)->share, session->storing, &session->stored))
         return; /* it is durable by now, the answer comes with this turn */
-    session->storing = NULL;
-    session->stored.result = -ETIMEDOUT;
-    session->stored_done = true;
+    end_storing(session, -ETIMEDOUT);
 }
 
 /* Not while a send is in flight: what is added to its sink then would never leave. */
@@ -402,6 +438,8 @@ static void advance(struct conn *conn)
     unsigned events = conn_events(conn);
     if (events & CONN_CLOSED) {
         session->gone = true;
+        if (abandon_unsealed(session))
+            session->storing = NULL;
         free_if_over(session);
         return;
     }
@@ -456,6 +494,7 @@ static struct session *session_new(struct smtp_listener *from)
         return NULL;
     session->from = from;
     op_init(&session->stored, on_stored);
+    op_init(&session->sealed, on_sealed);
     op_init(&session->room, on_room);
     list_append(&from->ingress->sessions, &session->link);
     return session;
@@ -554,6 +593,7 @@ static int open_listener(struct ingress *ingress, struct smtp_listener *listener
         .tenant_header = all->policy.tenant_header,
         .campaign_header = all->policy.campaign_header,
         .starttls = listener->tls && config->tls == LISTENER_STARTTLS,
+        .dkim_keys = ingress->settings.dkim_keys,
     };
     return listener_init(&listener->listener, ingress->loop, &config->address,
                          ingress->settings.admission, on_connection, listener);
@@ -588,6 +628,7 @@ int ingress_init(struct ingress *ingress, struct loop *loop, struct share *share
     *ret_failed = NULL;
     list_init(&ingress->sessions);
     timer_init(&ingress->drain_deadline, on_drain_deadline);
+    sealer_init(&ingress->sealer, loop, settings->metrics);
     const struct server_limits limits = limits_of(settings->config);
     unsigned connections = (unsigned)limits.connections;
     slots_init(&ingress->slots, server_slot_size(&limits), 2 * connections, 256);

@@ -4,8 +4,8 @@
  * `struct ingress` is one worker's inbound side. It owns the listeners, the
  * pools and the sessions; a session owns its conn, its dialogue and the commit it waits for.
  *
- *     READING --WANT_STORE--> STORING --commit done--> READING
- *        |  ^                    \--commit_ms passed: withdraw, 451--> READING
+ *     READING --WANT_STORE--> SEALING --signed--> STORING --commit done--> READING
+ *        |  ^                    \-------------------\--commit_ms passed: withdraw, 451--> READING
  *        |  \--sent-- WRITING (replies in flight: nothing is read)
  *        \--WANT_TLS--> 220 sent --> SHAKING --CONN_SECURED--> READING
  *        \--WANT_CLOSE, limits, peer gone--> closing --> gone
@@ -21,6 +21,7 @@
 #include "core/listen.h"
 #include "core/metrics.h"
 #include "core/tls_services.h"
+#include "smtp/sealer.h"
 #include "smtp/server.h"
 
 struct ingress_settings {
@@ -28,6 +29,7 @@ struct ingress_settings {
     struct admission *admission; /* of the process */
     struct tls_services *tls;    /* of the process; NULL: none of the listeners has TLS */
     struct metrics *metrics;
+    const struct dkim_keys *dkim_keys; /* NULL: nothing is signed */
 };
 
 struct smtp_listener; /* one per [[listener]] with service = "smtp" */
@@ -37,6 +39,7 @@ struct ingress {
     struct share *share;
     struct ingress_settings settings;
     struct slots slots, buffers; /* for dialogues; for replies */
+    struct sealer sealer;
     struct smtp_listener *listeners;
     size_t listener_count;
     struct list sessions;

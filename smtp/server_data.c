@@ -8,6 +8,7 @@
 
 #include "core/check.h"
 #include "smtp/received.h"
+#include "smtp/seal.h"
 
 enum { EXCESS_LEAST = 1024 * 1024 };
 
@@ -20,6 +21,18 @@ static uint64_t most_octets(const struct server *server)
 
 /* ---- beginning ---- */
 
+/* The header section must be there when the author's keys are looked for, so nothing is hashed
+ * before; of most messages no octet, unless there is a key. */
+static bool begin_seal(struct server *server)
+{
+    struct message *message = server->message;
+    const struct dkim_keys *keys = server->settings->dkim_keys;
+    if (!keys || !message)
+        return true;
+    server->seal = seal_new(&message->arena, keys, &message->body);
+    return server->seal != NULL;
+}
+
 static bool begin_body(struct server *server)
 {
     const struct server_settings *settings = server->settings;
@@ -29,6 +42,8 @@ static bool begin_body(struct server *server)
         .line = settings->limits.line,
         .received = settings->limits.received_headers,
     };
+    if (!begin_seal(server))
+        return false;
     server->body = slot_take(settings->slots);
     if (!server->body)
         return false;
@@ -124,6 +139,7 @@ static void drop_message(struct server *server)
     if (server->message)
         message_abandon(server->message);
     server->message = NULL;
+    server->seal = NULL;
 }
 
 /* False: the share cannot take the piece now. */
@@ -137,6 +153,8 @@ static bool store_piece(struct server *server, struct span piece)
     if (error) {
         server->store_error = (int16_t)error;
         drop_message(server);
+    } else if (server->seal) {
+        seal_add(server->seal, piece);
     }
     return true;
 }
@@ -270,6 +288,8 @@ static void end_message(struct server *server, struct turn *turn)
         server_forget(server);
         return;
     }
+    if (server->seal)
+        seal_end(server->seal);
     server->body = slot_give(server->settings->slots, server->body);
     server->doing = DOING_STORE;
 }

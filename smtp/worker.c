@@ -142,6 +142,7 @@ static int init_sides(struct worker *worker, const struct worker_settings *setti
         .admission = settings->admission,
         .tls = settings->tls,
         .metrics = &worker->metrics,
+        .dkim_keys = settings->dkim_keys,
     };
     *ret_step = "name resolution";
     int error = egress_init(&worker->egress, &worker->loop, &out);

@@ -24,6 +24,7 @@ struct worker_settings {
     struct hash_seed seed;
     const struct address *own_addresses; /* of all SMTP listeners */
     size_t own_address_count;
+    const struct dkim_keys *dkim_keys; /* NULL: nothing is signed */
 };
 
 /* The spool for this configuration; totals are divided by the workers. `config` outlives the spool.

@@ -243,7 +243,8 @@ static void harness_fini(struct harness *harness)
 
 static void harness_store(struct harness *harness, struct server *server, struct sink *sink)
 {
-    struct message *message = server_take_message(server);
+    struct seal *seal;
+    struct message *message = server_take_message(server, &seal);
     if (harness->store_result == 0)
         record_message(harness, message);
     message_abandon(message);

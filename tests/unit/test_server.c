@@ -158,12 +158,13 @@ static void test_end_while_storing(void **state)
     struct fixture *fixture = *state;
     struct sink *replies = &fixture->harness.replies;
     begin_data(fixture);
+    struct seal *seal;
     struct span input = SPAN("a: b\r\n.\r\nNOOP\r\n");
     assert_int_equal(server_input(&fixture->server, &input, replies, 1), WANT_STORE);
     assert_true(span_equals(input, SPAN("NOOP\r\n")));
     assert_int_equal(server_phase(&fixture->server), PHASE_STORE);
     assert_false(server_between_messages(&fixture->server));
-    message_abandon(server_take_message(&fixture->server));
+    message_abandon(server_take_message(&fixture->server, &seal));
     assert_int_equal(server_input(&fixture->server, &input, replies, 1), WANT_STORE);
     expect(fixture, "");
     server_shutdown(&fixture->server, replies);

@@ -1,4 +1,4 @@
-/* Keys and signatures: round trips, keys that must be refused, and a signature that others made. */
+/* Keys and signatures: round trips, the forms of keys, and what must be refused. */
 #include "smtp/sign.h"
 
 #include "core/base64.h"

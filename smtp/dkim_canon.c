@@ -1,0 +1,231 @@
+/* The relaxed body is the hot one. Its octets are taken in runs that are canonical as they stand:
+ * single spaces between words and line ends between filled lines belong to a run, so that running
+ * text is one run per piece; only tabs, several blanks, blanks at a line's end and empty lines end
+ * it. */
+#include "smtp/dkim_canon.h"
+
+#define CRLF_8  "\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n"
+#define CRLF_32 CRLF_8 CRLF_8 CRLF_8 CRLF_8
+
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+static bool is_plain(char c)
+{
+    return c != ' ' && c != '\t' && c != '\r';
+}
+
+void dkim_body_init(struct dkim_body *body, enum dkim_canon canon, dkim_emit *emit, void *context)
+{
+    *body = (struct dkim_body){.canon = (uint8_t)canon, .emit = emit, .context = context};
+}
+
+static void emit_line_ends(struct dkim_body *body, uint64_t count)
+{
+    static const struct span many = SPAN(CRLF_32);
+    while (count) {
+        uint64_t now = count < many.len / 2 ? count : many.len / 2;
+        body->emit(body->context, span_first(many, (size_t)now * 2));
+        count -= now;
+    }
+}
+
+/* Octets that count, behind whatever was held back. */
+static void emit_text(struct dkim_body *body, struct span text)
+{
+    emit_line_ends(body, body->line_ends);
+    body->line_ends = 0;
+    if (body->blank)
+        body->emit(body->context, SPAN(" "));
+    body->blank = false;
+    body->any = true;
+    body->emit(body->context, text);
+}
+
+/* The CR at the end of the piece before: half of a line end, or text. */
+static void resolve_cr(struct dkim_body *body, struct span *piece)
+{
+    if (!body->after_cr || piece->len == 0)
+        return;
+    body->after_cr = false;
+    if (piece->data[0] != '\n') {
+        emit_text(body, SPAN("\r"));
+        return;
+    }
+    body->blank = false;
+    body->line_ends++;
+    *piece = span_skip(*piece, 1);
+}
+
+/* ---- simple: all of it but the empty lines at the end ---- */
+
+static void add_simple(struct dkim_body *body, struct span piece)
+{
+    size_t len = piece.len;
+    uint64_t line_ends = 0;
+    if (len == 0)
+        return;
+    bool cr = piece.data[len - 1] == '\r';
+    len -= cr;
+    for (; len >= 2 && piece.data[len - 2] == '\r' && piece.data[len - 1] == '\n'; len -= 2)
+        line_ends++;
+    if (len)
+        emit_text(body, span_first(piece, len));
+    body->line_ends += line_ends;
+    body->after_cr = cr;
+}
+
+/* ---- relaxed ---- */
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+
+/* One bit per octet of sixteen that is not plain. */
+static inline unsigned odd_bits(const char *data)
+{
+    __m128i octets;
+    memcpy(&octets, data, sizeof octets);
+    __m128i odd = _mm_or_si128(_mm_cmpeq_epi8(octets, _mm_set1_epi8(' ')),
+                               _mm_or_si128(_mm_cmpeq_epi8(octets, _mm_set1_epi8('\t')),
+                                            _mm_cmpeq_epi8(octets, _mm_set1_epi8('\r'))));
+    return (unsigned)_mm_movemask_epi8(odd);
+}
+
+static size_t plain_len(struct span text)
+{
+    size_t at = 0;
+    for (; at + 16 <= text.len; at += 16) {
+        unsigned odd = odd_bits(text.data + at);
+        if (odd)
+            return at + (size_t)__builtin_ctz(odd);
+    }
+    while (at < text.len && is_plain(text.data[at]))
+        at++;
+    return at;
+}
+
+#else
+
+static size_t plain_len(struct span text)
+{
+    size_t at = 0;
+    while (at < text.len && is_plain(text.data[at]))
+        at++;
+    return at;
+}
+
+#endif
+
+/* The longest beginning of `text`, which starts plain, that is canonical as it stands. */
+static size_t run_len(struct span text)
+{
+    const char *data = text.data;
+    for (size_t at = 0;;) {
+        at += plain_len(span_skip(text, at));
+        if (at + 1 < text.len && data[at] == ' ' && is_plain(data[at + 1]))
+            at += 2;
+        else if (at + 2 < text.len && data[at] == '\r' && data[at + 1] == '\n' &&
+                 is_plain(data[at + 2]))
+            at += 3;
+        else
+            return at;
+    }
+}
+
+static void add_relaxed(struct dkim_body *body, struct span piece)
+{
+    while (piece.len) {
+        if (body->after_cr) {
+            resolve_cr(body, &piece);
+        } else if (is_plain(piece.data[0])) {
+            size_t len = run_len(piece);
+            emit_text(body, span_first(piece, len));
+            piece = span_skip(piece, len);
+        } else {
+            body->after_cr = piece.data[0] == '\r';
+            body->blank = body->blank || !body->after_cr;
+            piece = span_skip(piece, 1);
+        }
+    }
+}
+
+void dkim_body_add(struct dkim_body *body, struct span piece)
+{
+    resolve_cr(body, &piece);
+    if (body->canon == DKIM_SIMPLE)
+        add_simple(body, piece);
+    else
+        add_relaxed(body, piece);
+}
+
+void dkim_body_end(struct dkim_body *body)
+{
+    if (body->after_cr)
+        emit_text(body, SPAN("\r"));
+    body->after_cr = false;
+    if (body->any || body->canon == DKIM_SIMPLE)
+        emit_line_ends(body, 1);
+}
+
+/* ---- header fields ---- */
+
+static struct span without_line_end(struct span field)
+{
+    if (field.len >= 2 && field.data[field.len - 2] == '\r' && field.data[field.len - 1] == '\n')
+        field.len -= 2;
+    return field;
+}
+
+static void emit_lower(struct span text, dkim_emit *emit, void *context)
+{
+    char lower[64];
+    while (text.len) {
+        size_t len = text.len < sizeof lower ? text.len : sizeof lower;
+        for (size_t i = 0; i < len; i++)
+            lower[i] = ascii_lower(text.data[i]);
+        emit(context, span_of(lower, len));
+        text = span_skip(text, len);
+    }
+}
+
+static bool is_folding(struct span text)
+{
+    char c = text.data[0];
+    return is_blank(c) || (c == '\r' && text.len > 1 && text.data[1] == '\n') || c == '\n';
+}
+
+/* Words with one space between them. */
+static void emit_unfolded(struct span value, dkim_emit *emit, void *context)
+{
+    for (bool first = true;; first = false) {
+        while (value.len && is_folding(value))
+            value = span_skip(value, value.data[0] == '\r' ? 2 : 1);
+        if (value.len == 0)
+            return;
+        size_t len = 1;
+        while (len < value.len && !is_folding(span_skip(value, len)))
+            len++;
+        if (!first)
+            emit(context, SPAN(" "));
+        emit(context, span_first(value, len));
+        value = span_skip(value, len);
+    }
+}
+
+void dkim_field_put(enum dkim_canon canon, struct span field, bool ended, dkim_emit *emit,
+                    void *context)
+{
+    field = without_line_end(field);
+    if (canon == DKIM_SIMPLE) {
+        emit(context, field);
+    } else {
+        size_t colon = span_find(field, ':');
+        emit_lower(span_trim(span_first(field, colon)), emit, context);
+        emit(context, SPAN(":"));
+        emit_unfolded(span_skip(field, colon + 1), emit, context);
+    }
+    if (ended)
+        emit(context, SPAN("\r\n"));
+}

@@ -27,6 +27,7 @@ static const struct {
     [EVENT_ADMIN_BOUNCE] = {SPAN("AdminBounce"), true},
     [EVENT_REJECTION] = {SPAN("Rejection"), false},
     [EVENT_DELAYED] = {SPAN("Delayed"), false},
+    [EVENT_ADMIN_REBIND] = {SPAN("AdminRebind"), false},
 };
 
 struct span event_type_name(enum event_type type)
@@ -106,6 +107,10 @@ static void put_message(struct sink *sink, const struct event *event)
     put_recipients(sink, recipients_of(event));
     PUT(sink, ",\"queue\":");
     json_put_string(sink, event->queue, NAME_MAX_BYTES);
+    if (event->from_queue.len) {
+        PUT(sink, ",\"from_queue\":");
+        json_put_string(sink, event->from_queue, NAME_MAX_BYTES);
+    }
     PUT(sink, ",\"size\":");
     sink_decimal(sink, envelope->size);
 }

@@ -8,6 +8,7 @@
  *                    recovered (a Reception written after a crash: its peer and protocol are null)
  *     TLS            tls_verified (delivery side: the server's certificate was found good)
  *     attempt        attempt_started (RFC 3339), duration_ms
+ *     AdminRebind    from_queue (`queue` is where it is now)
  *     DSN            envid, orcpt (as given), is_dsn (the message is a report of ours), dsn_id (the
  *                    report made for this event)
  *
@@ -29,6 +30,7 @@ enum event_type {
     EVENT_ADMIN_BOUNCE,
     EVENT_REJECTION,
     EVENT_DELAYED,
+    EVENT_ADMIN_REBIND,
     EVENT_TYPES,
 };
 
@@ -45,6 +47,7 @@ struct event {
     const struct recipient *recipient; /* the first that this is about; NULL: all the envelope's */
     unsigned recipient_count;          /* with `recipient`: how many follow each other; 0 means 1 */
     struct span queue;
+    struct span from_queue;            /* AdminRebind: where it was; empty: left out */
     const struct attempt *attempt;     /* NULL for receptions */
     const struct reply_summary *reply; /* NULL: 250, no text */
     struct address peer;               /* reception: the injector */

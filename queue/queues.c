@@ -108,7 +108,7 @@ static bool window_unused(const struct window *window)
 {
     return window->tree.count == 0 && list_empty(&window->fresh) && list_empty(&window->busy) &&
            list_empty(&window->gone) && !window->load && !window->bodies && !window->job &&
-           window->walks == 0 && window->record_puts == 0 && !list_linked(&window->dirty);
+           window->users == 0 && window->record_puts == 0 && !list_linked(&window->dirty);
 }
 
 void queue_trim_window(struct stored_queue *queue)
@@ -340,8 +340,9 @@ bool queue_put_record(struct stored_queue *queue, struct commit *commit, struct 
     return true;
 }
 
-static void record_put_over(struct window *window)
+void queue_record_put_over(struct stored_queue *queue)
 {
+    struct window *window = queue->window;
     if (--window->record_puts > 0)
         return;
     window->pending_due_ms = UINT64_MAX;
@@ -357,7 +358,7 @@ void queue_record_done(struct stored_queue *queue, struct record_promise *promis
         queue->first_due_ms = earlier(queue->first_due_ms, promise->first_due_ms);
         queue->arrivals_until_ms = later(queue->arrivals_until_ms, promise->arrivals_until_ms);
     }
-    record_put_over(queue->window);
+    queue_record_put_over(queue);
     *promise = (struct record_promise){0};
     queue_mark_dirty(queue);
 }
@@ -386,7 +387,7 @@ static void on_checkpoint(struct op *op)
     struct checkpoint *checkpoint = container_of(op, struct checkpoint, commit.op);
     struct share *share = checkpoint->share;
     for (unsigned i = 0; i < checkpoint->count; i++) {
-        record_put_over(checkpoint->queues[i]->window);
+        queue_record_put_over(checkpoint->queues[i]);
         queue_trim_window(checkpoint->queues[i]);
     }
     arena_fini(&checkpoint->arena);

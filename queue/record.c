@@ -442,6 +442,25 @@ void queue_name_put(struct span campaign, struct span tenant, struct span domain
     sink_put(sink, domain);
 }
 
+void queue_name_read(struct span name, struct span *ret_campaign, struct span *ret_tenant,
+                     struct span *ret_domain)
+{
+    size_t at = name.len;
+    while (at > 0 && name.data[at - 1] != '@')
+        at--;
+    *ret_campaign = *ret_tenant = (struct span){0};
+    *ret_domain = span_skip(name, at);
+    if (at == 0)
+        return;
+    struct span before = span_first(name, at - 1);
+    size_t colon = span_find(before, ':');
+    if (colon < before.len) {
+        *ret_campaign = span_first(before, colon);
+        before = span_skip(before, colon + 1);
+    }
+    *ret_tenant = before;
+}
+
 /* ---- ids ---- */
 
 #define ID_EPOCH_MS UINT64_C(1577836800000) /* 2020-01-01 00:00:00 UTC */

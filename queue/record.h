@@ -139,6 +139,9 @@ bool meta_u64_read(struct span value, uint64_t *ret_number);
 /* Names: "campaign:tenant@domain", parts left out when empty (reference/kumo-formats, 1.9). */
 void queue_name_put(struct span campaign, struct span tenant, struct span domain,
                     struct sink *sink);
+/* Its parts again; a campaign ends at the first colon. */
+void queue_name_read(struct span name, struct span *ret_campaign, struct span *ret_tenant,
+                     struct span *ret_domain);
 
 /* Ids: 42 bits of milliseconds since 2020-01-01, 8 bits shard, 14 bits counter; as text 16 hex
  * digits. */

@@ -63,6 +63,7 @@ static bool keep_verdict(struct verdict_set *set, const struct event_summary *su
     settled->reply.command = (struct span){0};
     settled->id = summary->id;
     settled->type = (uint8_t)summary->type;
+    settled->unreported = summary->type == EVENT_ADMIN_BOUNCE && summary->dsn_id == 0;
     map_insert(&set->map, &settled->node, verdict_hash(settled->id, settled->address));
     set->count++;
     return true;
@@ -159,18 +160,16 @@ static int look_for_young(struct stored_queue *queue)
     uint64_t floor_ms = arrivals_floor_ms(spool, queue->shard), until_ms = queue->arrivals_until_ms;
     if (!queue->recorded || until_ms < floor_ms)
         return 0;
-    struct store_scan *scan =
-        store_scan_new(spool->store, FAMILY_ROW,
-                       row_key(lower, queue->shard, queue->number, floor_ms, 0),
-                       row_key(upper, queue->shard, queue->number, until_ms + 1, 0));
+    struct store_scan *scan = store_scan_new(
+        spool->store, FAMILY_ROW, row_key(lower, queue->shard, queue->number, floor_ms, 0),
+        row_key(upper, queue->shard, queue->number, until_ms + 1, 0));
     int result = scan ? 0 : -ENOMEM;
     while (result == 0 && (result = store_scan_next(scan, &key, &value)) == 1) {
         uint8_t shard;
         uint32_t number;
         uint64_t due_ms, id;
-        result = row_key_read(key, &shard, &number, &due_ms, &id)
-                     ? keep_young(queue, due_ms, value)
-                     : 0;
+        result =
+            row_key_read(key, &shard, &number, &due_ms, &id) ? keep_young(queue, due_ms, value) : 0;
     }
     store_scan_free(scan);
     return result;

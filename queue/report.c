@@ -121,7 +121,7 @@ bool reports_make(struct settlement *settlement, const struct attempt *attempt,
         .original_whole = row->body != NULL,
         .retry_until_ms = row->envelope.expires_ms,
     };
-    if (address_domain(row->envelope.reverse_path).len == 0 ||
+    if (attempt->unreported || address_domain(row->envelope.reverse_path).len == 0 ||
         mode(share, &row->envelope) == BOUNCE_EVENT)
         return true;
     for (unsigned i = 0; i < countof(kinds); i++) {

@@ -111,7 +111,8 @@ static uint64_t next_due_ms(const struct held *held, const struct attempt *attem
 
 /* ---- the journal ---- */
 
-static bool event_of(const struct verdict *verdict, enum event_type *ret_type)
+static bool event_of(const struct attempt *attempt, const struct verdict *verdict,
+                     enum event_type *ret_type)
 {
     static const enum event_type types[] = {
         [OUTCOME_DELIVERED] = EVENT_DELIVERY,
@@ -121,12 +122,17 @@ static bool event_of(const struct verdict *verdict, enum event_type *ret_type)
     };
     if (verdict->outcome == OUTCOME_UNTRIED)
         return false;
-    *ret_type = types[verdict->outcome];
+    *ret_type = attempt->administered ? EVENT_ADMIN_BOUNCE : types[verdict->outcome];
     return true;
 }
 
-static void count(struct share_usage *usage, const struct verdict *verdict)
+static void count(struct share_usage *usage, const struct attempt *attempt,
+                  const struct verdict *verdict)
 {
+    if (attempt->administered) {
+        usage->admin_bounced++;
+        return;
+    }
     usage->delivered += verdict->outcome == OUTCOME_DELIVERED;
     usage->deferred += verdict->outcome == OUTCOME_DEFERRED;
     usage->bounced += verdict->outcome == OUTCOME_FAILED;
@@ -142,10 +148,10 @@ static void journal_verdicts(struct settlement *settlement, const struct attempt
     unsigned last = 0;
     enum event_type type;
     for (unsigned i = 0; i < row->envelope.recipient_count; i++)
-        if (event_of(&attempt->verdicts[i], &type))
+        if (event_of(attempt, &attempt->verdicts[i], &type))
             last = i;
     for (unsigned i = 0; i <= last; i++) {
-        if (!event_of(&attempt->verdicts[i], &type))
+        if (!event_of(attempt, &attempt->verdicts[i], &type))
             continue;
         struct event event = {
             .type = type,
@@ -206,7 +212,7 @@ void settle(struct held *held, const struct attempt *attempt, bool journal)
     share->usage.may_duplicate += attempt->may_duplicate;
     share->usage.dsn_made += settlement->report_count;
     for (unsigned i = 0; i < held->row.envelope.recipient_count; i++)
-        count(&share->usage, &attempt->verdicts[i]);
+        count(&share->usage, attempt, &attempt->verdicts[i]);
     if (journal)
         journal_verdicts(settlement, attempt, attempts, due_ms);
     settlement_begin(settlement);
@@ -234,19 +240,18 @@ void share_settle(struct share *share, struct row *row, const struct attempt *at
 
 /* ---- verdicts of our own ---- */
 
-static void settle_with(struct held *held, const struct verdict *verdicts, bool journal)
+static void settle_with(struct held *held, struct attempt attempt, bool journal)
 {
     struct share *share = held->row.queue->share;
-    struct attempt attempt = {
-        .verdicts = verdicts,
-        .started_ms = share->loop->wall_ms,
-    };
+    attempt.started_ms = share->loop->wall_ms;
     if (held->state == HELD_LENT)
         share->lent--;
     settle(held, &attempt, journal);
 }
 
-void settle_internal(struct held *held, const struct verdict *verdict, bool journal)
+/* The same verdict for each recipient. */
+static void settle_all(struct held *held, const struct verdict *verdict, struct attempt attempt,
+                       bool journal)
 {
     struct share *share = held->row.queue->share;
     struct arena scratch;
@@ -256,12 +261,24 @@ void settle_internal(struct held *held, const struct verdict *verdict, bool jour
     if (verdicts) {
         for (unsigned i = 0; i < recipients; i++)
             verdicts[i] = *verdict;
-        settle_with(held, verdicts, journal);
+        attempt.verdicts = verdicts;
+        settle_with(held, attempt, journal);
     } else { /* no memory: it waits for a better moment */
         share->lent -= held->state == HELD_LENT;
         held_wait(held);
     }
     arena_fini(&scratch);
+}
+
+void settle_internal(struct held *held, const struct verdict *verdict, bool journal)
+{
+    settle_all(held, verdict, (struct attempt){0}, journal);
+}
+
+void settle_administered(struct held *held, const struct verdict *verdict, bool unreported)
+{
+    settle_all(held, verdict, (struct attempt){.administered = true, .unreported = unreported},
+               true);
 }
 
 void settle_expired(struct held *held)
@@ -305,16 +322,18 @@ void settle_journaled(struct held *held)
     struct verdict *verdicts =
         arena_take_zeroed(&scratch, envelope->recipient_count * sizeof(*verdicts));
     unsigned found = 0;
+    bool unreported = true;
     for (unsigned i = 0; verdicts && i < envelope->recipient_count; i++) {
         const struct settled_recipient *settled =
             verdict_set_find(&spool->verdicts, envelope->id, envelope->recipients[i].address);
         if (settled) {
             verdicts[i] = verdict_before(settled);
+            unreported &= settled->unreported;
             found++;
         }
     }
     share->usage.settled_by_journal += found;
     if (found)
-        settle_with(held, verdicts, false);
+        settle_with(held, (struct attempt){.verdicts = verdicts, .unreported = unreported}, false);
     arena_fini(&scratch);
 }

@@ -40,14 +40,36 @@ struct settlement *settlement_new(struct held *held, bool verdict)
     return settlement;
 }
 
+static struct stored_queue *goes_to(const struct settlement *settlement)
+{
+    return settlement->target ? settlement->target : stored(settlement->held->row.queue);
+}
+
+/* Its window stays, and its first_due is not raised, while a row is on its way to it. */
+static void expect_row(struct stored_queue *target)
+{
+    target->window->users++;
+    target->window->record_puts++;
+}
+
+static void expect_no_row(struct stored_queue *target)
+{
+    target->window->users--;
+    queue_record_put_over(target);
+    queue_trim_window(target);
+}
+
 static void settlement_free(struct settlement *settlement)
 {
     struct share *share = settlement->share;
     struct arena arena = settlement->arena;
+    struct stored_queue *target = settlement->target;
     share->settling--;
     share->unrecorded -= settlement->verdict;
     share->demotions -= !settlement->verdict;
     arena_fini(&arena);
+    if (target)
+        expect_no_row(target);
     pull_wake(share);
     share_look_drained(share);
 }
@@ -71,6 +93,25 @@ void settlement_reschedule(struct held *held, uint64_t due_ms)
     if (!settlement)
         held_wait(held); /* no memory: it stays as it is */
     else if (settlement_fill(settlement, &held->row.envelope, &held->row.state, due_ms))
+        settlement_begin(settlement);
+    else
+        settlement_abort(settlement);
+}
+
+void settlement_move(struct held *held, const struct envelope *envelope,
+                     struct stored_queue *target)
+{
+    struct share *share = held->row.queue->share;
+    struct settlement *settlement = settlement_new(held, false);
+    share->lent--;
+    if (!settlement) {
+        held_wait(held); /* no memory: it stays where it is */
+        queue_trim_window(target);
+        return;
+    }
+    settlement->target = target;
+    expect_row(target);
+    if (settlement_fill(settlement, envelope, &held->row.state, held->row.due_ms))
         settlement_begin(settlement);
     else
         settlement_abort(settlement);
@@ -116,10 +157,27 @@ static bool delete_stored(struct settlement *settlement, bool ends)
     return body_delete(commit, arena, id, held->row.envelope.size);
 }
 
+/* A row that moves takes its reference along. */
+static bool move_ref(struct settlement *settlement)
+{
+    static const struct span nothing = {"", 0};
+    const struct held *held = settlement->held;
+    struct commit *commit = &settlement->commit;
+    struct arena *arena = &settlement->arena;
+    uint64_t id = held->row.envelope.id;
+    char key[KEY_MAX];
+    if (!settlement->target || !(held->row.envelope.flags & ENVELOPE_SEVERAL_ROWS))
+        return true;
+    return commit_delete(commit, arena, FAMILY_REF,
+                         ref_key(key, id, stored(held->row.queue)->number)) &&
+           commit_put(commit, arena, FAMILY_REF, ref_key(key, id, settlement->target->number),
+                      &nothing, 1);
+}
+
 static bool put_row(struct settlement *settlement)
 {
     const struct held *held = settlement->held;
-    const struct stored_queue *queue = stored(held->row.queue);
+    const struct stored_queue *queue = goes_to(settlement);
     struct commit *commit = &settlement->commit;
     struct arena *arena = &settlement->arena;
     static const struct span nothing = {"", 0};
@@ -148,7 +206,7 @@ bool settlement_fill(struct settlement *settlement, const struct envelope *envel
     settlement->put_at = (struct position){due_ms, envelope->id};
     held->next_due_ms = due_ms;
     return row_record_write(envelope, state, &settlement->arena, &settlement->record) &&
-           put_row(settlement);
+           put_row(settlement) && move_ref(settlement);
 }
 
 /* ---- its way ---- */
@@ -170,7 +228,7 @@ static void stick(struct settlement *settlement)
 /* What others may write as well is put last, so that it is newest. */
 static bool put_records(struct settlement *settlement)
 {
-    struct stored_queue *queue = stored(settlement->held->row.queue);
+    struct stored_queue *queue = goes_to(settlement);
     struct commit *commit = &settlement->commit;
     struct arena *arena = &settlement->arena;
     if (settlement->record.len &&
@@ -254,6 +312,16 @@ static void row_ends(struct settlement *settlement)
     queue->rows -= queue->rows > 0; /* too low after a crash */
 }
 
+static void row_moves(struct settlement *settlement)
+{
+    struct stored_queue *target = settlement->target;
+    row_ends(settlement);
+    target->rows++;
+    settlement->share->usage.rows++;
+    window_put(target, settlement->put_at, settlement->record);
+    queue_look(target);
+}
+
 static void on_committed(struct op *op)
 {
     struct settlement *settlement = container_of(op, struct settlement, commit.op);
@@ -266,8 +334,10 @@ static void on_committed(struct op *op)
         stick(settlement);
         return;
     }
-    queue_record_done(queue, &settlement->promise, 0);
-    if (settlement->record.len)
+    queue_record_done(goes_to(settlement), &settlement->promise, 0);
+    if (settlement->target)
+        row_moves(settlement);
+    else if (settlement->record.len)
         row_goes_on(settlement);
     else
         row_ends(settlement);

@@ -23,8 +23,9 @@
  * Files: message.c (a message being received), upload.c (large bodies), accept.c, withdraw.c,
  * nursery.c, queues.c, window.c (rows in memory), bodies.c, pull.c, jobs.c (a verdict for a whole
  * queue), settle.c (verdicts), settlement.c (their way to the disk), several.c, report.c (DSNs),
- * walk.c (once through all rows, those on disk only as well), upkeep.c (what is done unasked),
- * share.c, recover.c and spool.c; what they have in common is in share_private.h. */
+ * admin.c (bounce, delete, flush, move), walk.c (once through all rows, those on disk only as
+ * well), upkeep.c (what is done unasked), share.c, recover.c and spool.c; what they have in common
+ * is in share_private.h. */
 #pragma once
 
 #include "core/address.h"
@@ -159,6 +160,7 @@ struct share_usage {
     uint64_t damaged;            /* rows that cannot be read: see `queue check` */
     uint64_t rows_loaded;        /* into windows; a row that was evicted counts again */
     uint64_t journal_frames, journal_lost, journal_errors; /* see journal.h */
+    uint64_t admin_bounced;    /* recipients bounced or deleted by an administrator */
     uint64_t set_back;         /* rows rescheduled because the wall clock went back */
     uint64_t queues_uncounted; /* after an unclean stop: their rows are as last recorded */
 };

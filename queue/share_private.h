@@ -90,7 +90,7 @@ struct window {
     unsigned record_puts;      /* commits in flight that hold the queue's record */
     uint64_t pending_due_ms;   /* the lowest first_due in them */
     uint64_t pending_until_ms; /* the highest arrivals_until in them */
-    unsigned walks;            /* that are at this queue */
+    unsigned users;            /* walks that are at this queue, rows that move to it */
 };
 
 struct stored_queue {
@@ -140,7 +140,8 @@ struct settlement {
     struct op journaled;
     struct commit commit;
     struct arena arena;
-    struct span record; /* the row as it goes on; empty: it is gone */
+    struct stored_queue *target; /* it goes on there; NULL: where it is */
+    struct span record;          /* the row as it goes on; empty: it is gone */
     struct position put_at;
     struct record_promise promise;
     struct several *several;
@@ -169,8 +170,8 @@ struct share {
     struct op jobs_turn, wake_turn, journal_closed;
     struct list nursery, recent, dirty, bodies, capped, starved, stuck, stuck_withdrawals, jobs;
     struct list unreported; /* rows whose reception the journal does not know, until the start */
-    struct list all;   /* queues, oldest first */
-    struct list walks; /* walk.h */
+    struct list all;        /* queues, oldest first */
+    struct list walks;      /* walk.h */
     struct upkeep *upkeep;
     uint8_t shards[SHARD_COUNT]; /* those of this worker */
     unsigned shard_count;
@@ -258,6 +259,7 @@ MUST_USE bool queue_put_record(struct stored_queue *queue, struct commit *commit
                                struct arena *arena, uint64_t due_ms,
                                struct record_promise *promise);
 void queue_record_done(struct stored_queue *queue, struct record_promise *promise, int result);
+void queue_record_put_over(struct stored_queue *queue); /* one of window->record_puts */
 
 /* ---- window.c ---- */
 void held_enter(struct held *held, struct stored_queue *queue); /* into share->held, no list yet */
@@ -343,6 +345,7 @@ void nursery_demote_old(struct share *share);
 void settle(struct held *held, const struct attempt *attempt, bool journal);
 /* One verdict of our own for all recipients. */
 void settle_internal(struct held *held, const struct verdict *verdict, bool journal);
+void settle_administered(struct held *held, const struct verdict *verdict, bool unreported);
 void settle_expired(struct held *held);
 /* If the journal says that recipients of this row were settled before a crash: settles them. */
 void settle_journaled(struct held *held);
@@ -356,6 +359,10 @@ void upkeep_fini(struct share *share);
 /* ---- settlement.c: the way of a batch ---- */
 /* A row that is LENT will be due at another time, without an attempt. */
 void settlement_reschedule(struct held *held, uint64_t due_ms);
+/* A row that is LENT goes to another queue of its shard, whose window is open, under the name that
+ * `envelope` says. */
+void settlement_move(struct held *held, const struct envelope *envelope,
+                     struct stored_queue *target);
 struct settlement *settlement_new(struct held *held, bool verdict);
 /* Deletes what the row is on disk now, and (if it goes on) puts what it will be. */
 MUST_USE bool settlement_fill(struct settlement *settlement, const struct envelope *envelope,

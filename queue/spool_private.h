@@ -38,6 +38,7 @@ struct settled_recipient {
     uint64_t id;
     struct span address;
     uint8_t type; /* enum event_type */
+    bool unreported;
     struct reply_summary reply;
 };
 

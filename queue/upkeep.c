@@ -30,8 +30,8 @@ struct upkeep {
 
 /* ---- the sweep ---- */
 
-static bool choose_due(struct walk *walk, struct stored_queue *queue,
-                       struct position *ret_from, struct position *ret_to)
+static bool choose_due(struct walk *walk, struct stored_queue *queue, struct position *ret_from,
+                       struct position *ret_to)
 {
     *ret_to = (struct position){walk->started_ms + 1, 0};
     return position_before(*ret_from, *ret_to);
@@ -60,8 +60,11 @@ static void on_swept(struct walk *walk, bool whole)
     upkeep->sweep_at_ns = share->loop->now_ns + share->options->expiry_sweep_ms * NS_PER_MS;
 }
 
-static const struct walk_kind sweep_kind = {
-    .with_body = true, .choose = choose_due, .match = has_expired, .visit = expire, .end = on_swept};
+static const struct walk_kind sweep_kind = {.with_body = true,
+                                            .choose = choose_due,
+                                            .match = has_expired,
+                                            .visit = expire,
+                                            .end = on_swept};
 
 static void sweep_if_due(struct upkeep *upkeep)
 {
@@ -141,8 +144,8 @@ static uint64_t longest_wait_ms(const struct share *share)
     return longest_ms + (uint64_t)((double)longest_ms * options->retry_jitter);
 }
 
-static bool choose_far(struct walk *walk, struct stored_queue *queue,
-                       struct position *ret_from, struct position *ret_to)
+static bool choose_far(struct walk *walk, struct stored_queue *queue, struct position *ret_from,
+                       struct position *ret_to)
 {
     *ret_from = (struct position){walk->started_ms + longest_wait_ms(walk->share) + 1, 0};
     return true;
@@ -162,8 +165,8 @@ static void bring_near(struct walk *walk, struct held *held)
                                 options->retry_jitter};
     uint64_t now_ms = share->loop->wall_ms;
     uint64_t wait_ms = schedule_wait_ms(&schedule, held->row.state.attempts, &share->loop->random);
-    settlement_reschedule(
-        held, schedule_due_ms(now_ms + wait_ms, held->row.envelope.expires_ms, now_ms));
+    settlement_reschedule(held,
+                          schedule_due_ms(now_ms + wait_ms, held->row.envelope.expires_ms, now_ms));
     share->usage.set_back++;
 }
 

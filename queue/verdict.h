@@ -47,4 +47,6 @@ struct attempt {
     bool counts;        /* false: no attempt was made at all (no route yet, lane closed):
                            the attempts counter and the schedule do not move on */
     bool may_duplicate; /* the connection was lost after the final dot */
+    bool administered;  /* an administrator's verdict: AdminBounce in the journal */
+    bool unreported;    /* no report to the sender */
 };

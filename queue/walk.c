@@ -1,9 +1,9 @@
-/* One function decides (on_turn): the next queue, its rows in the nursery, the next load. Completions
- * only take what was read.
+/* One function decides (on_turn): the next queue, its rows in the nursery, the next load.
+ * Completions only take what was read.
  *
- * Failure modes. A load that fails, or brings what cannot be believed, is made again a second later.
- * A row that finds no memory is counted as busy. While verdicts wait to be recorded, or the disk is
- * full, the walk waits as lanes do. */
+ * Failure modes. A load that fails, or brings what cannot be believed, is made again a second
+ * later. A row that finds no memory is counted as busy. While verdicts wait to be recorded, or the
+ * disk is full, the walk waits as lanes do. */
 #include "queue/walk.h"
 
 #include "core/clock.h"
@@ -34,7 +34,7 @@ void walk_start(struct walk *walk, struct share *share, const struct walk_kind *
     op_init(&walk->turn, on_turn);
     timer_init(&walk->pause, on_pause);
     list_append(&share->walks, &walk->link);
-    loop_nudge(share->loop, &walk->turn);
+    loop_arm(share->loop, &walk->pause, walk->start_after_ms * NS_PER_MS);
 }
 
 static void leave_queue(struct walk *walk)
@@ -43,7 +43,7 @@ static void leave_queue(struct walk *walk)
     walk->queue = NULL;
     if (!queue)
         return;
-    queue->window->walks--;
+    queue->window->users--;
     queue_trim_window(queue);
 }
 
@@ -163,6 +163,11 @@ static bool moved_between(const struct walk *walk, struct position from, struct 
 
 /* ---- claiming ---- */
 
+static unsigned rows_at_once(const struct walk *walk)
+{
+    return walk->at_once ? walk->at_once : WALK_ROWS;
+}
+
 /* Into the hands of the walk. */
 static void claim(struct walk *walk, struct held *held)
 {
@@ -202,8 +207,6 @@ static void take(struct walk *walk, struct position at, struct span record)
         take_stored(walk, at, record);
     else if (held->state == HELD_WAITING && !held->intake && wanted(walk, held))
         claim(walk, held);
-    else if (held->state != HELD_WAITING && held->state != HELD_GONE)
-        walk->busy++;
 }
 
 void walk_release(struct held *held)
@@ -252,10 +255,10 @@ static bool work_on_fresh(struct walk *walk)
         if (walk->kind->count_only)
             continue;
         claim(walk, held);
-        if (walk->claimed_count == WALK_ROWS)
+        if (walk->claimed_count == rows_at_once(walk))
             break;
     }
-    bool more = walk->claimed_count == WALK_ROWS;
+    bool more = walk->claimed_count == rows_at_once(walk);
     walk->fresh_seen = !more;
     visit_claimed(walk);
     return more;
@@ -412,17 +415,16 @@ static void load_rows(struct walk *walk)
     struct load *load = &walk->load;
     bool open = !position_before(walk->to, POSITION_END);
     load_init(load, walk->share->loop, LOAD_WINDOW, on_rows);
-    load->lower_len = (uint8_t)row_key(load->lower, queue->shard, queue->number, walk->from.due_ms,
-                                       walk->from.id)
-                          .len;
-    load->upper_len =
-        (uint8_t)(open ? row_key(load->upper, queue->shard, queue->number + 1, 0, 0)
-                       : row_key(load->upper, queue->shard, queue->number, walk->to.due_ms,
-                                 walk->to.id))
+    load->lower_len =
+        (uint8_t)row_key(load->lower, queue->shard, queue->number, walk->from.due_ms, walk->from.id)
             .len;
+    load->upper_len = (uint8_t)(open ? row_key(load->upper, queue->shard, queue->number + 1, 0, 0)
+                                     : row_key(load->upper, queue->shard, queue->number,
+                                               walk->to.due_ms, walk->to.id))
+                          .len;
     load->match = match_record;
     load->match_context = walk;
-    load->max_rows = walk->kind->counted || walk->kind->count_only ? 0 : WALK_ROWS;
+    load->max_rows = walk->kind->counted || walk->kind->count_only ? 0 : rows_at_once(walk);
     load->max_scanned = WALK_SCANNED;
     load->max_bytes = WALK_BYTES;
     walk->moved_count = 0;
@@ -432,6 +434,19 @@ static void load_rows(struct walk *walk)
 }
 
 /* ---- queues ---- */
+
+/* Lent, or on its way to its next state: also rows that no load would bring. */
+static unsigned count_busy(const struct walk *walk, const struct window *window)
+{
+    unsigned count = 0;
+    if (walk->kind->counted || walk->kind->count_only)
+        return 0;
+    list_for_each (&window->busy, link, following) {
+        const struct held *held = container_of(link, struct held, link);
+        count += held->state != HELD_ACCEPTING && wanted(walk, held);
+    }
+    return count;
+}
 
 /* The next queue is the walk's if it has anything to do there. False: that was the last one. */
 static bool next_queue(struct walk *walk)
@@ -448,7 +463,8 @@ static bool next_queue(struct walk *walk)
     if (!chosen || !queue_open_window(queue))
         return true;
     walk->queue = queue;
-    queue->window->walks++;
+    walk->busy += count_busy(walk, queue->window);
+    queue->window->users++;
     walk->fresh_seen = false;
     walk->at_end = !position_before(walk->from, walk->to);
     return true;
@@ -464,11 +480,9 @@ static bool must_wait(const struct walk *walk)
 /* How long it has to rest for what it did since the last time. */
 static uint64_t pace_ms(struct walk *walk)
 {
-    if (walk->per_second == 0 || walk->visited == walk->paced)
-        return 0;
-    uint64_t rows = walk->visited - walk->paced;
+    unsigned rows = (unsigned)(walk->visited - walk->paced);
     walk->paced = walk->visited;
-    return rows * 1000 / walk->per_second;
+    return rows && walk->kind->rest_ms ? walk->kind->rest_ms(walk, rows) : 0;
 }
 
 static void on_turn(struct op *op)
@@ -476,7 +490,7 @@ static void on_turn(struct op *op)
     struct walk *walk = container_of(op, struct walk, turn);
     if (walk->loading)
         return;
-    if (walk->stopped) {
+    if (walk->stopped || (walk->kind->keep_going && !walk->kind->keep_going(walk))) {
         end(walk, false);
         return;
     }

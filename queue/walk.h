@@ -30,8 +30,8 @@ struct walk_kind {
     bool with_body;  /* a row is visited with its body (if the disk has it) */
     bool count_only; /* nothing is visited: `matched` is all that is wanted */
     /* Where in this queue to look; false: nowhere. NULL: everywhere. */
-    bool (*choose)(struct walk *walk, struct stored_queue *queue,
-                   struct position *ret_from, struct position *ret_to);
+    bool (*choose)(struct walk *walk, struct stored_queue *queue, struct position *ret_from,
+                   struct position *ret_to);
     /* Runs in a loader's thread as well: looks only at what does not change during the walk. */
     bool (*match)(const struct walk *walk, const struct envelope *envelope,
                   const struct row_state *state, uint64_t due_ms);
@@ -40,6 +40,10 @@ struct walk_kind {
     void (*visit)(struct walk *walk, struct held *held);
     /* Instead of match and visit: rows from walk->from up to `next` were counted. False: again. */
     bool (*counted)(struct walk *walk, struct position next, unsigned rows, bool at_end);
+    /* Each turn; false: it ends. NULL: it goes on. */
+    bool (*keep_going)(struct walk *walk);
+    /* How long to rest after so many rows were visited. NULL: not at all. */
+    uint64_t (*rest_ms)(struct walk *walk, unsigned rows);
     /* Over; `whole`: nothing was left out for want of time. Frees. */
     void (*end)(struct walk *walk, bool whole);
 };
@@ -60,16 +64,18 @@ struct walk {
     struct held *claimed[WALK_ROWS];
     unsigned claimed_count;
     bool loading, stopped, fresh_seen, at_end;
-    bool again; /* what the load brings cannot be believed */
-    unsigned per_second; /* rows visited; 0: as fast as it goes */
-    uint64_t started_ms; /* wall time */
+    bool again;              /* what the load brings cannot be believed */
+    unsigned at_once;        /* rows of one load, at most; 0: WALK_ROWS */
+    unsigned start_after_ms; /* the first turn */
+    void *owner;             /* for the kind's functions */
+    uint64_t started_ms;     /* wall time */
     /* For its owner, who may set them to 0 before it starts again. */
     uint64_t queues, matched, visited, busy;
     uint64_t paced; /* of `visited` */
 };
 
-/* The first turn comes later. `walk` is zeroed memory but for per_second and what the owner has
- * around it. */
+/* The first turn comes later. `walk` is zeroed memory, or one that has ended, but for at_once,
+ * start_after_ms, owner and what the owner has around it. */
 void walk_start(struct walk *walk, struct share *share, const struct walk_kind *kind);
 /* Goes on with the next turn: ends there (whole = false). */
 void walk_stop(struct walk *walk);

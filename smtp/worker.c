@@ -20,6 +20,7 @@ static void publish(struct worker *worker)
     metric_set(metrics, METRIC_RECIPIENTS_DEFERRED, usage.deferred);
     metric_set(metrics, METRIC_RECIPIENTS_BOUNCED, usage.bounced);
     metric_set(metrics, METRIC_RECIPIENTS_EXPIRED, usage.expired);
+    metric_set(metrics, METRIC_RECIPIENTS_ADMIN_BOUNCED, usage.admin_bounced);
     metric_set(metrics, METRIC_DSN_MADE, usage.dsn_made);
     metric_set(metrics, METRIC_MAY_DUPLICATE, usage.may_duplicate);
     metric_set(metrics, METRIC_QUEUE_ROWS_DAMAGED, usage.damaged);

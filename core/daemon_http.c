@@ -11,6 +11,11 @@ static void serve_metrics(void *context, struct http_reply *reply)
     sets[count++] = &daemon->metrics;
     for (unsigned i = 0; i < daemon->worker_count; i++)
         sets[count++] = &daemon->workers[i]->metrics;
+    struct committer_counts commits;
+    spool_commit_counts(daemon->spool, &commits);
+    metric_set(&daemon->metrics, METRIC_COMMIT_GROUPS, commits.groups);
+    metric_set(&daemon->metrics, METRIC_COMMIT_SYNCS, commits.syncs);
+    metric_set(&daemon->metrics, METRIC_COMMIT_BYTES, commits.bytes);
     reply->type = HTTP_TYPE_METRICS;
     metrics_write(sets, count, &reply->body);
 }

@@ -23,6 +23,7 @@ struct committer_thread {
     atomic_uint wakes; /* the futex */
     atomic_bool stopping;
     atomic_int state;
+    _Atomic uint64_t groups, syncs, bytes; /* the committer's, for other threads */
     uint64_t probe_due_ns;
 };
 
@@ -106,6 +107,9 @@ static void publish_state(struct committer_thread *thread)
 {
     const struct committer *committer = thread->committer;
     atomic_store(&thread->state, committer->dead ? committer->dead : committer->full ? -ENOSPC : 0);
+    atomic_store_explicit(&thread->groups, committer->groups, memory_order_relaxed);
+    atomic_store_explicit(&thread->syncs, committer->syncs, memory_order_relaxed);
+    atomic_store_explicit(&thread->bytes, committer->bytes, memory_order_relaxed);
 }
 
 static void probe_if_due(struct committer_thread *thread, uint64_t now_ns)
@@ -195,4 +199,11 @@ int committer_stop(struct committer_thread *thread)
 int committer_state(const struct committer_thread *thread)
 {
     return atomic_load(&thread->state);
+}
+
+void committer_counts(const struct committer_thread *thread, struct committer_counts *ret_counts)
+{
+    ret_counts->groups = atomic_load_explicit(&thread->groups, memory_order_relaxed);
+    ret_counts->syncs = atomic_load_explicit(&thread->syncs, memory_order_relaxed);
+    ret_counts->bytes = atomic_load_explicit(&thread->bytes, memory_order_relaxed);
 }

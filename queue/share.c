@@ -292,6 +292,8 @@ void share_usage(const struct share *share, struct share_usage *ret_usage)
     struct journal_usage journal;
     journal_usage(share->journal, &journal);
     ret_usage->journal_frames = journal.frames;
+    ret_usage->journal_syncs = journal.syncs;
+    ret_usage->journal_bytes = journal.bytes;
     ret_usage->journal_lost = journal.lost;
     ret_usage->journal_errors = journal.errors;
 }

@@ -242,6 +242,11 @@ int spool_state(const struct spool *spool)
     return state ? state : atomic_load(&spool->disk);
 }
 
+void spool_commit_counts(const struct spool *spool, struct committer_counts *ret_counts)
+{
+    committer_counts(spool->committing, ret_counts);
+}
+
 struct span spool_clock_alarm(const struct spool *spool)
 {
     return clock_fault_text((enum clock_fault)atomic_load(&spool->clock_fault));

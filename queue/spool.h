@@ -6,6 +6,7 @@
  * migrates nothing. */
 #pragma once
 
+#include "queue/committer_thread.h"
 #include "queue/share.h"
 
 enum bounce_mode { BOUNCE_DSN, BOUNCE_EVENT };
@@ -63,6 +64,9 @@ void spool_tick(struct spool *spool);
  * no. Any thread. spool_confirm_clock: the operator has looked. */
 struct span spool_clock_alarm(const struct spool *spool);
 void spool_confirm_clock(struct spool *spool);
+
+/* For metrics; any thread. */
+void spool_commit_counts(const struct spool *spool, struct committer_counts *ret_counts);
 
 /* For metrics and `queue` commands; any thread. */
 struct store *spool_store(struct spool *spool);

@@ -25,6 +25,8 @@ static void publish(struct worker *worker)
     metric_set(metrics, METRIC_MAY_DUPLICATE, usage.may_duplicate);
     metric_set(metrics, METRIC_QUEUE_ROWS_DAMAGED, usage.damaged);
     metric_set(metrics, METRIC_JOURNAL_FRAMES, usage.journal_frames);
+    metric_set(metrics, METRIC_JOURNAL_SYNCS, usage.journal_syncs);
+    metric_set(metrics, METRIC_JOURNAL_BYTES, usage.journal_bytes);
     metric_set(metrics, METRIC_JOURNAL_LOST, usage.journal_lost);
     metric_set(metrics, METRIC_JOURNAL_ERRORS, usage.journal_errors);
 }

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import unittest
 
@@ -132,6 +133,49 @@ class Tools(unittest.TestCase):
             result = subprocess.run([tool("load"), "--to", "127.0.0.1:1", *options],
                                     capture_output=True, text=True)
             self.assertEqual(result.returncode, 2, options)
+
+
+class Driver(unittest.TestCase):
+    """`./run bench` with little of everything."""
+
+    def bench(self, *options):
+        result = subprocess.run([sys.executable, "-B", os.path.join(harness.ROOT, "bench", "bench.py"),
+                                 *options], capture_output=True, text=True,
+                                timeout=4 * harness.PATIENCE_S)
+        self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+        return result
+
+    def test_measures_keeps_and_compares(self):
+        with tempfile.TemporaryDirectory(prefix="ringpost-bench-") as folder:
+            path = os.path.join(folder, "results.jsonl")
+            options = ("--only", "^relay 1 KB|^queue of 10,000$|^20 connections$", "--rounds", "1",
+                       "--quick", "--folder", folder, "--output", path)
+            result = self.bench(*options)
+            self.assertEqual(os.listdir(folder), ["results.jsonl"])
+            with open(path) as file:
+                machine, *lines = [json.loads(line) for line in file]
+            self.assertIn("commit", machine)
+            self.assertEqual({(line["row"], line["system"]) for line in lines}, {
+                ("relay 1 KB", "ringpost"), ("relay 1 KB", "floor segment"),
+                ("relay 1 KB", "floor record"), ("relay 1 KB", "floor none"),
+                ("20 connections", "ringpost"), ("queue of 10,000", "ringpost")})
+            for line in lines:
+                self.assertGreater(line["cpu_us"], 0)
+            self.assertIn("x floor", result.stdout)
+            self.assertRegex(result.stderr, r"\[2/6\] round 1 of 1: relay 1 KB, floor segment")
+            # The same file, made slower: what moved is named, the rest is not.
+            slower = os.path.join(folder, "slower.jsonl")
+            with open(slower, "w") as file:
+                for line in [machine, *lines]:
+                    if line.get("system") == "floor none":
+                        line = {**line, "cpu_us": line["cpu_us"] * 2}
+                    file.write(json.dumps(line) + "\n")
+            moved = self.bench("--compare", path, slower).stdout
+            self.assertRegex(moved, r"relay 1 KB +\| floor none +\| cpu_us .*\+100 %")
+            self.assertNotIn("ringpost ", moved.split("change")[1])
+
+    def test_lists_its_rows(self):
+        self.assertIn("relay 10 KB", self.bench("--list").stdout.splitlines())
 
 
 class Relayed(unittest.TestCase):

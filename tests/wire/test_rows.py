@@ -10,7 +10,7 @@ import unittest
 
 from harness import PATIENCE_S, ROOT
 
-SCRIPT = os.path.join(ROOT, "tests", "scale", "rows.py")
+SCRIPT = os.path.join(ROOT, "bench", "rows.py")
 
 
 class Rows(unittest.TestCase):

@@ -4,81 +4,36 @@
 fill_rows writes the queue as a daemon that could not deliver would have left it. Then it is measured
 from outside: from exec to the first connection that is taken and to /readyz, the memory, the time to
 the first delivery, and the drain in tenths, with a restart in the middle (SIGTERM, or kill -9 with
---kill). count_sink takes the mail and counts per recipient, so that lost and doubled rows show.
+--kill). sink takes the mail and counts per recipient, so that lost and doubled rows show.
 
 The exit status is 1 if something is wrong: rows lost or doubled without a cause, an illegal queue, a
 daemon that does not end well. Figures that miss their goal are marked "short": that depends on the
-machine, so it is not an error."""
+machine, so it is not an error.
+
+`./run bench` runs this as well, with less to say (measure)."""
 
 import argparse
 import ctypes
-import mmap
 import os
 import shutil
 import signal
-import socket
-import struct
 import subprocess
 import sys
 import tempfile
 import time
 
 sys.dont_write_bytecode = True
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "wire"))
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from harness import Ringpost, free_port, program  # noqa: E402
+from servers import Sink, listens, tool  # noqa: E402
+from harness import Ringpost, program  # noqa: E402
 
 GOAL_LISTENING_S, GOAL_RSS_MB = 2.0, 500
 START_S, STALLED_S = 600, 60
 
 
-def helper_program(name):
-    """What the build puts into tests/ beside the daemon."""
-    return os.path.join(os.path.dirname(program("ringpostd")), "tests", name)
-
-
 class Fault(Exception):
     """What makes the exit status 1."""
-
-
-# ---- the server that counts ----
-
-
-class CountSink:
-    """count_sink and the memory that it shares with us."""
-
-    HEAD = struct.Struct("=5Q")  # struct tally
-
-    def __init__(self, folder, rows):
-        self.rows, self.port = rows, free_port()
-        self.path = os.path.join(folder, "tally")
-        self.process = subprocess.Popen([helper_program("count_sink"), str(self.port), self.path,
-                                         str(rows)], stdin=subprocess.DEVNULL)
-        deadline = time.monotonic() + 10
-        while not self.listens():
-            if time.monotonic() > deadline or self.process.poll() is not None:
-                raise Fault("count_sink does not listen")
-            time.sleep(0.01)
-        with open(self.path, "r+b") as file:
-            self.memory = mmap.mmap(file.fileno(), 0)
-
-    def listens(self):
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-    def head(self):
-        """(messages, duplicates, strangers, connections, ns of the first message)"""
-        return self.HEAD.unpack_from(self.memory)
-
-    def ask_first(self):
-        struct.pack_into("=Q", self.memory, 32, 0)
-
-    def missing(self):
-        return self.memory[self.HEAD.size :].count(0)
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait()
 
 
 # ---- the daemon, measured ----
@@ -99,7 +54,7 @@ class Measured(Ringpost):
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             preexec_fn=bind_life)
         self.began_ns = int(began * 1e9)
-        self.listening_s = self.wait_until(self.connects) - began
+        self.listening_s = self.wait_until(lambda: listens(self.port)) - began
         self.ready_s = self.wait_until(self.ready) - began
         self.rss_mb, self.start_cpu_s = self.status_mb("VmRSS"), self.cpu_s()
         return self
@@ -114,10 +69,6 @@ class Measured(Ringpost):
             time.sleep(0.001)
         return time.monotonic()
 
-    def connects(self):
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
     def status_mb(self, name):
         with open(f"/proc/{self.process.pid}/status") as file:
             for line in file:
@@ -126,14 +77,22 @@ class Measured(Ringpost):
         return 0.0
 
     def report_start(self, title):
-        print(title)
+        say(title)
         show("listening", f"{self.listening_s:.2f} s", short(self.listening_s, GOAL_LISTENING_S, "s"))
         show("/readyz is 200", f"{self.ready_s:.2f} s", f"{self.start_cpu_s:.2f} s of CPU")
         show("RSS", f"{self.rss_mb:.0f} MB", short(self.rss_mb, GOAL_RSS_MB, "MB"))
 
 
+quiet = False  # measure() says nothing
+
+
+def say(*words):
+    if not quiet:
+        print(*words, flush=True)
+
+
 def show(name, value, remark=""):
-    print(f"  {name:<28} {value:>14}  {remark}".rstrip(), flush=True)
+    say(f"  {name:<28} {value:>14}  {remark}".rstrip())
 
 
 def short(value, goal, unit):
@@ -152,12 +111,12 @@ class Drain:
         self.costs_us = []  # daemon CPU per row, by tenth
 
     def header(self):
-        print("drain, by tenths")
-        print(f"  {'rows':>14} {'rows/s':>10} {'CPU us/row':>11} {'loaded/s':>10} {'RSS MB':>8}")
+        say("drain, by tenths")
+        say(f"  {'rows':>14} {'rows/s':>10} {'CPU us/row':>11} {'loaded/s':>10} {'RSS MB':>8}")
 
     def mark(self, ringpost):
         self.at, self.cpu_s = time.monotonic(), ringpost.cpu_s()
-        self.count = self.sink.head()[0]
+        self.count = self.sink.distinct()
         self.loaded = ringpost.metric("ringpost_queue_rows_loaded_total")
 
     def line(self, ringpost):
@@ -166,15 +125,14 @@ class Drain:
         seconds, rows = max(self.at - at, 1e-6), max(self.count - count, 1)
         cost_us = (self.cpu_s - cpu_s) / rows * 1e6
         self.costs_us.append(cost_us)
-        print(f"  {self.count:>14,} {rows / seconds:>10,.0f} {cost_us:>11.1f} "
-              f"{(self.loaded - loaded) / seconds:>10,.0f} {ringpost.status_mb('VmRSS'):>8.0f}",
-              flush=True)
+        say(f"  {self.count:>14,} {rows / seconds:>10,.0f} {cost_us:>11.1f} "
+            f"{(self.loaded - loaded) / seconds:>10,.0f} {ringpost.status_mb('VmRSS'):>8.0f}")
 
     def until(self, ringpost, goal):
         """Until `goal` rows are out."""
         moved_at, before = time.monotonic(), -1
         while True:
-            count = self.sink.head()[0]
+            count = self.sink.distinct()
             now = time.monotonic()
             if count != before:
                 moved_at, before = now, count
@@ -201,11 +159,13 @@ class Drain:
 
 def report_first(sink, ringpost):
     deadline = time.monotonic() + STALLED_S
-    while not sink.head()[4]:
+    while not sink.counts()["first_ns"]:
         if time.monotonic() > deadline or ringpost.process.poll() is not None:
             raise Fault(f"nothing is delivered\n{ringpost.log()}")
         time.sleep(0.001)
-    show("first delivery", f"{(sink.head()[4] - ringpost.began_ns) / 1e9:.2f} s", "from exec")
+    first_s = (sink.counts()["first_ns"] - ringpost.began_ns) / 1e9
+    show("first delivery", f"{first_s:.2f} s", "from exec")
+    return first_s
 
 
 def restart(ringpost, sink, kill):
@@ -217,7 +177,7 @@ def restart(ringpost, sink, kill):
     else:
         ringpost.stop()
     ended_s = time.monotonic() - began
-    print(f"{'kill -9' if kill else 'SIGTERM'} in the middle, and again")
+    say(f"{'kill -9' if kill else 'SIGTERM'} in the middle, and again")
     show("RSS, peak", f"{peak_mb:.0f} MB", short(peak_mb, GOAL_RSS_MB, "MB"))
     if not kill:
         show("ended after", f"{ended_s:.2f} s", "with status 0")
@@ -228,7 +188,7 @@ def restart(ringpost, sink, kill):
 
 def drain(ringpost, sink, options):
     follow = Drain(sink, options.rows)
-    report_first(sink, ringpost)
+    facts = {"first_s": report_first(sink, ringpost)}
     follow.header()
     follow.mark(ringpost)
     follow.until(ringpost, options.rows // 2)
@@ -240,6 +200,10 @@ def drain(ringpost, sink, options):
     follow.until(ringpost, options.rows)
     ringpost.queue_empty()
     follow.conclude()
+    seconds = (sink.counts()["last_ns"] - sink.counts()["first_ns"]) / 1e9
+    costs = follow.costs_us or [0]
+    return {**facts, "again_listening_s": ringpost.listening_s, "cpu_us": sum(costs) / len(costs),
+            "rows_per_s": (options.rows - options.rows // 2) / max(seconds, 1e-6)}
 
 
 # ---- the whole ----
@@ -247,12 +211,12 @@ def drain(ringpost, sink, options):
 
 def fill(ringpost, options):
     began = time.monotonic()
-    subprocess.run([helper_program("fill_rows"), ringpost.data_dir, str(options.rows),
+    subprocess.run([tool("fill_rows"), ringpost.data_dir, str(options.rows),
                     str(options.queues), str(options.body), str(options.due)], check=True)
     size = sum(os.path.getsize(os.path.join(path, name))
                for path, _, names in os.walk(ringpost.data_dir) for name in names)
-    print(f"{options.rows:,} rows in {options.queues:,} queues, bodies of {options.body:,} bytes: "
-          f"{size / 1e9:.2f} GB, filled in {time.monotonic() - began:.0f} s")
+    say(f"{options.rows:,} rows in {options.queues:,} queues, bodies of {options.body:,} bytes: "
+        f"{size / 1e9:.2f} GB, filled in {time.monotonic() - began:.0f} s")
     show("queue check", "clean", ringpost.check_queue().strip().replace(": 0 illegal", ""))
 
 
@@ -264,7 +228,9 @@ def judge(ringpost, sink, options):
     left = ringpost.check_queue().strip()
     show("queue check", "clean", left.replace(": 0 illegal", ""))
     queued = int(left.split(",")[1].split()[0])
-    messages, duplicates, strangers, _, _ = sink.head()
+    counts = sink.counts()
+    duplicates, strangers = counts["duplicates"], counts["strangers"]
+    messages = sink.distinct()
     show("delivered", f"{messages:,}", f"{duplicates:,} twice, {queued:,} still queued")
     if strangers:
         raise Fault(f"{strangers:,} messages for nobody of ours")
@@ -276,33 +242,51 @@ def judge(ringpost, sink, options):
         raise Fault(f"{sink.missing():,} rows were never delivered")
 
 
-def run(options):
+def carry_out(options):
+    """The figures; Fault if something is wrong."""
     folder = tempfile.mkdtemp(prefix="ringpost-rows-")
     sink = ringpost = None
     try:
-        sink = CountSink(folder, options.rows)
+        sink = Sink(folder, numbers=options.rows)
         ringpost = Measured(
             routes={"*": [f"127.0.0.1:{sink.port}"]},
             delivery={"connection_limit": 64, "max_deliveries_per_connection": 100_000})
         fill(ringpost, options)
         ringpost.start().report_start("the first start")
+        facts = {"listening_s": ringpost.listening_s, "ready_s": ringpost.ready_s,
+                 "start_rss_mb": ringpost.rss_mb, "start_cpu_s": ringpost.start_cpu_s}
         if options.no_drain:
             time.sleep(2)  # what the start put off
         else:
-            drain(ringpost, sink, options)
+            facts.update(drain(ringpost, sink, options))
+        facts["rss_mb"] = ringpost.status_mb("VmHWM")
         judge(ringpost, sink, options)
+        return facts
+    finally:
+        put_away(folder, sink, ringpost, options.keep)
+
+
+def measure(rows, queues=1, body=1000):
+    """For ./run bench."""
+    global quiet
+    quiet = True
+    return carry_out(argparse.Namespace(rows=rows, queues=queues, body=body, due=0, no_drain=False,
+                                        kill=False, keep=False))
+
+
+def run(options):
+    try:
+        carry_out(options)
         print("Every row is accounted for.")
         return 0
     except (Fault, AssertionError, subprocess.CalledProcessError) as error:
         print(f"WRONG: {error}")
         return 1
-    finally:
-        put_away(folder, sink, ringpost, options.keep)
 
 
 def put_away(folder, sink, ringpost, keep):
     if sink:
-        sink.stop()
+        sink.end()
     if ringpost and ringpost.process:
         ringpost.kill()
     shutil.rmtree(folder, ignore_errors=True)

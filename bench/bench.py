@@ -1,0 +1,317 @@
+#!/usr/bin/python3
+"""bench: what a message costs on this machine, beside the floor and beside others.
+
+    ./run bench                     everything, five interleaved rounds
+    ./run bench --quick             the most important rows, under three minutes
+    ./run bench --peer postfix      Postfix as well, as shipped and tuned (as root); also: exim
+    ./run bench --compare OLD       and then what has moved since the results in OLD
+    ./run bench --compare OLD NEW   compares two files, measures nothing
+    ./run bench --report [FILE]     writes the results of a run into bench/README.md
+
+Results are JSON lines, one for each measurement, in bench/results/ (--output). bench/README.md says
+what the numbers mean."""
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.dont_write_bytecode = True
+FOLDER = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, FOLDER)
+
+import cases  # noqa: E402
+import machine  # noqa: E402
+import meters  # noqa: E402
+import report  # noqa: E402
+import rows  # noqa: E402
+import servers  # noqa: E402
+from harness import eventually  # noqa: E402
+
+PATIENCE_S = 300
+SETTLE_S = 0.3  # what a server does behind a delivery: journal, deletes
+
+
+class Failure(Exception):
+    """A measurement that says nothing: mail was lost, refused or broken."""
+
+
+# ---- measuring ----
+
+
+class Snapshot:
+    """What a server has cost by now."""
+
+    def __init__(self, server, device, sink):
+        self.cpu_s = server.meter.cpu_s()
+        self.at_s = time.monotonic()
+        self.recipients = sink.recipients()
+        self.written = server.meter.written_bytes()
+        self.flushes, self.device_written = device.flushes(), device.written_bytes()
+        self.counters = server.counters()
+
+
+def per_message(before, after, messages, exclusive):
+    """The difference of two snapshots, per message."""
+    facts = {"cpu_us": (after.cpu_s - before.cpu_s) * 1e6 / messages,
+             "written_bytes": (after.written - before.written) / messages}
+    if exclusive and before.flushes is not None:
+        facts["device_flushes"] = (after.flushes - before.flushes) / messages
+        facts["device_bytes"] = (after.device_written - before.device_written) / messages
+    for name, value in after.counters.items():
+        facts[name] = (value - before.counters[name]) / messages
+    return facts
+
+
+def load_options(case, messages):
+    options = ["--size", case["size"], "--recipients", case["recipients"], "--connections",
+               case["connections"], "--per-connection", case["per_connection"], "--pipelining",
+               case["pipelining"]]
+    if messages:
+        options += ["--messages", messages]
+    if case.get("domains"):
+        options += ["--numbered-domains", case["domains"]]
+    return options + case.get("load", [])
+
+
+def await_recipients(server, sink, count):
+    """All have arrived; the server has done what comes behind that."""
+    eventually(lambda: sink.recipients() >= count, "everything has arrived", PATIENCE_S)
+    time.sleep(SETTLE_S)
+
+
+def check_load(result, messages):
+    if result["accepted"] != messages:
+        raise Failure(f"only {result['accepted']} of {messages} messages were taken")
+
+
+def measure_batch(server, sink, case, messages, place):
+    warmup = max(messages // 10, 2 * case["connections"])
+    check_load(servers.load(server.port, *load_options(case, warmup)), warmup)
+    expected = warmup * case["recipients"]
+    await_recipients(server, sink, expected)
+    before, began_ns = Snapshot(server, place.device, sink), time.monotonic_ns()
+    result = servers.load(server.port, *load_options(case, messages))
+    check_load(result, messages)
+    await_recipients(server, sink, expected + messages * case["recipients"])
+    after = Snapshot(server, place.device, sink)
+    facts = per_message(before, after, messages, place.exclusive)
+    facts.update(rate_in=result["rate"], p50_us=result["latency_us"]["p50"],
+                 p99_us=result["latency_us"]["p99"],
+                 rate=messages * 1e9 / (sink.last_ns() - began_ns),
+                 memory_mb=server.meter.memory_bytes() / 1e6, messages=messages)
+    return facts
+
+
+def measure_window(server, sink, case, messages, place):
+    """Costs while a stream flows: connections are open, what is in flight is in flight."""
+    seconds = case["settle_s"] + case["window_s"] + 1
+    options = load_options({**case, "per_connection": 0}, 0) + ["--seconds", seconds]
+    if case["rate"]:
+        options += ["--rate", case["rate"]]
+    process = subprocess.Popen(
+        [servers.tool("load"), "--to", f"127.0.0.1:{server.port}", *map(str, options)],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    try:
+        time.sleep(case["settle_s"])
+        before = Snapshot(server, place.device, sink)
+        time.sleep(case["window_s"])
+        after = Snapshot(server, place.device, sink)
+        memory_mb = server.meter.memory_bytes() / 1e6
+        result = json.loads(process.communicate()[0])
+    finally:
+        process.kill()
+        process.wait()
+    check_load(result, result["messages"])
+    messages = after.recipients - before.recipients
+    if messages == 0:
+        raise Failure("nothing was delivered meanwhile")
+    await_recipients(server, sink, result["accepted"])
+    facts = per_message(before, after, messages, place.exclusive)
+    facts.update(rate=messages / (after.at_s - before.at_s), p50_us=result["latency_us"]["p50"],
+                 p99_us=result["latency_us"]["p99"], memory_mb=memory_mb, messages=messages)
+    return facts
+
+
+def measure_relay(case, system, scale, place):
+    kind = servers.SYSTEMS[system]
+    messages = cases.peer_messages(case) if system.split()[0] in ("postfix", "exim") else \
+        case["messages"]
+    messages = max(messages // scale, 2 * case["connections"])
+    measure = measure_window if case["kind"] == "window" else measure_batch
+    folder = tempfile.mkdtemp(prefix="ringpost-bench-", dir=place.folder)
+    os.chmod(folder, 0o755)  # other servers' processes have users of their own
+    tempfile.tempdir = folder
+    group = meters.Group()
+    sink = servers.Sink(folder, *case.get("sink", []))
+    more = {}
+    try:
+        server = kind(folder, sink, case, group)
+        try:
+            facts = measure(server, sink, case, messages, place)
+        finally:
+            more = server.close() or {}
+    finally:
+        sink.end()
+        group.close()
+        tempfile.tempdir = None
+        shutil.rmtree(folder, ignore_errors=True)
+    if "syncs_per_message" in more:
+        facts["syncs"] = more["syncs_per_message"]
+    return facts
+
+
+def measure_queue(case, place):
+    tempfile.tempdir = place.folder
+    try:
+        return rows.measure(case["rows"], case.get("queues", 1), case.get("row_bytes", 1000))
+    finally:
+        tempfile.tempdir = None
+
+
+def measure(case, system, scale, place):
+    """Pairs of (row, facts)."""
+    if case["kind"] == "queue":
+        return [(case["name"], measure_queue(case, place))]
+    return [(case["name"], measure_relay(case, system, scale, place))]
+
+
+# ---- a run ----
+
+
+class Progress:
+    """One line on a terminal, a line each elsewhere."""
+
+    def __init__(self, total):
+        self.total, self.done, self.began_s = total, 0, time.monotonic()
+
+    def begin(self, text):
+        used_s = time.monotonic() - self.began_s
+        left = ""
+        if self.done >= 3:
+            left_s = used_s / self.done * (self.total - self.done)
+            left = f", about {left_s // 60:.0f}:{left_s % 60:02.0f} left"
+        line = f"[{self.done + 1}/{self.total}] {text}{left}"
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\r\033[K{line}")
+        else:
+            sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+        self.done += 1
+
+    def end(self):
+        if sys.stderr.isatty():
+            sys.stderr.write("\r\033[K")
+
+
+def plan(options):
+    """(case, system, round), interleaved: each round has every row once."""
+    chosen = cases.all_cases(options.peer)
+    if options.only:
+        chosen = [each for each in chosen + cases.BY_HAND if re.search(options.only, each["name"])]
+    elif options.quick:
+        chosen = [each for each in chosen if each["quick"]]
+    steps = []
+    for number in range(1, options.rounds + 1):
+        for each in chosen:
+            if number <= each.get("rounds", options.rounds):
+                systems = each["systems"] if each["kind"] in ("batch", "window") else ["ringpost"]
+                steps += [(each, system, number) for system in systems
+                          if not options.quick or options.only or system != "floor none"]
+    return steps
+
+
+def take(step, options, place, output):
+    case, system, number = step
+    try:
+        found = measure(case, system, 3 if options.quick else 1, place)
+    except (Failure, AssertionError, subprocess.CalledProcessError, rows.Fault) as error:
+        sys.stderr.write(f"\n{case['name']}, {system}: {error}\n")
+        return 1
+    for row, facts in found:
+        line = {"row": row, "system": system, "round": number,
+                **{name: round(value, 4) for name, value in facts.items()}}
+        output.write(json.dumps(line) + "\n")
+    output.flush()
+    return 0
+
+
+def run(options):
+    steps = plan(options)
+    if not steps:
+        raise SystemExit("no such row: --list")
+    os.makedirs(os.path.dirname(options.output), exist_ok=True)
+    failures = 0
+    progress = Progress(len(steps))
+    with machine.place(options.folder, bool(options.peer)) as place, \
+            open(options.output, "w") as output:
+        output.write(json.dumps(machine.describe(options, place)) + "\n")
+        output.flush()
+        for step in steps:
+            case, system, number = step
+            progress.begin(f"round {number} of {options.rounds}: {case['name']}, {system}")
+            failures += take(step, options, place, output)
+    progress.end()
+    return failures
+
+
+def parse():
+    parser = argparse.ArgumentParser(prog="./run bench", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few rows, three short rounds")
+    parser.add_argument("--rounds", type=int, help="default 5, with --quick 3")
+    parser.add_argument("--only", metavar="PATTERN", help="rows whose name matches")
+    parser.add_argument("--peer", action="append", choices=["postfix", "exim"], default=[])
+    parser.add_argument("--folder", help="where queues are kept (default: a folder in build/)")
+    parser.add_argument("--output", metavar="FILE")
+    parser.add_argument("--compare", nargs="+", metavar="FILE")
+    parser.add_argument("--report", nargs="?", const="", metavar="FILE")
+    parser.add_argument("--list", action="store_true", help="the names of all rows")
+    options = parser.parse_args()
+    if options.rounds is None:
+        options.rounds = 3 if options.quick else 5
+    if options.peer and os.getuid() != 0:
+        parser.error("other servers start as root only")
+    if options.compare and len(options.compare) > 2:
+        parser.error("--compare OLD [NEW]")
+    if not options.output:
+        options.output = machine.default_output()
+    options.output = os.path.abspath(options.output)
+    return options
+
+
+def main():
+    options = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that everything is put away
+    if options.list:
+        print("\n".join(each["name"] for each in cases.all_cases() + cases.BY_HAND))
+        return 0
+    if options.report is not None:
+        return report.write_readme(options.report or machine.newest_output())
+    if options.compare and len(options.compare) == 2:
+        report.compare(*options.compare)
+        return 0
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (131072, 131072))
+    try:
+        failures = run(options)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nstopped\n")
+        return 130
+    report.show(options.output)
+    print(f"\nkept in {os.path.relpath(options.output)}")
+    if options.compare:
+        report.compare(options.compare[0], options.output)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

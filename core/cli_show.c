@@ -23,6 +23,7 @@ struct cli_show {
     unsigned width[COLUMNS_MAX];
     bool used[COLUMNS_MAX], flowing; /* flowing: the head is printed */
     uint64_t now_ms;
+    bool any;    /* a record was shown */
     bool failed; /* standard output takes no more */
 };
 
@@ -382,8 +383,11 @@ bool cli_show_record(void *context, struct span object)
     } else if (command->shape == ANSWER_TEXT) {
         show_text(show, object);
     } else {
+        if (show->any)
+            print(show, SPAN("\n"));
         print_card(show, command->fields, command->field_count, object, 0);
     }
+    show->any = true;
     return !show->failed;
 }
 

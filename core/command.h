@@ -62,10 +62,11 @@ struct field {
 };
 
 enum answer_shape {
-    ANSWER_NONE, /* the exit status says it all */
-    ANSWER_ONE,  /* one object; shown as "name: value" lines */
-    ANSWER_MANY, /* one object per line; shown as a table */
-    ANSWER_TEXT, /* objects with one member "text", shown as they are: lines of a file */
+    ANSWER_NONE,  /* the exit status says it all */
+    ANSWER_ONE,   /* one object; shown as lines of names and values */
+    ANSWER_MANY,  /* one object per line; shown as a table */
+    ANSWER_CARDS, /* one object per line; shown as ANSWER_ONE, a blank line between */
+    ANSWER_TEXT,  /*  objects with one member "text", shown as they are: lines of a file */
 };
 
 struct command {

@@ -126,7 +126,7 @@ static void write_command(const struct writer *writer, const struct command *com
         write_argument(writer, &command->arguments[i]);
     if (command->field_count)
         write_text(writer, "\nThe answer%s (--json: these names):\n",
-                   command->shape == ANSWER_MANY ? ", an object a line" : "");
+                   command->shape != ANSWER_ONE ? ", an object a line" : "");
     write_fields(writer, command->fields, command->field_count, 0);
 }
 

@@ -3,6 +3,19 @@
 
 #include "core/command.h"
 
+/* Which waiting mail is meant (queue/filter.h); all conditions hold together. */
+#define FILTER_ARGUMENTS                                                                           \
+    {"queue", ARGUMENT_TEXT, 0, "NAME", NULL, "Only this queue: campaign:tenant@domain."},         \
+        {"domain", ARGUMENT_TEXT, 0, "DOMAIN", NULL, "Only mail to this domain."},                 \
+        {"tenant", ARGUMENT_TEXT, 0, "TENANT", NULL, "Only mail of this tenant."},                 \
+        {"campaign", ARGUMENT_TEXT, 0, "CAMPAIGN", NULL, "Only mail of this campaign."},           \
+        {"age", ARGUMENT_DURATION, 0, "AGE", NULL, "Only messages at least this old."},            \
+    {                                                                                              \
+        "state", ARGUMENT_CHOICE, 0, "STATE", "new deferred due",                                  \
+            "Only messages without an attempt so far, those with one, or those whose time has "    \
+            "come."                                                                                \
+    }
+
 /* Rows of one family; the order of the families is command.c's. */
 struct command_family {
     const struct command *commands;
@@ -13,4 +26,5 @@ struct command_family {
 
 struct command_family commands_daemon(void);
 struct command_family commands_queue(void);
+struct command_family commands_lane(void);
 struct command_family commands_local(void);

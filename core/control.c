@@ -24,6 +24,7 @@ enum phase {
     PHASE_IDLE,
     PHASE_BEGIN, /* from here on a call runs */
     PHASE_VISIT,
+    PHASE_GATHER,
     PHASE_PAUSE,
     PHASE_FINISH,
     PHASE_END,
@@ -41,6 +42,7 @@ struct connection {
     uint64_t pulse_ns; /* the next one, unless something else is sent */
     enum phase phase;
     enum control_step stepped;
+    enum phase behind_gather;
     bool visiting; /* call and state are with a worker */
     bool waiting;  /* a step said CONTROL_WAIT */
     bool close_after, gone;
@@ -144,13 +146,15 @@ static enum phase phase_behind_visits(const struct connection *connection)
 static void visit_is_back(struct connection *connection)
 {
     struct control_call *call = &connection->call;
-    if (connection->stepped != CONTROL_DONE)
-        return;
-    if (++call->worker < connection->server->options.worker_count)
-        return;
-    call->worker = 0;
-    connection->phase = phase_behind_visits(connection);
-    connection->due_ns = now_of(connection) + connection->handler->every_ms * NS_PER_MS;
+    enum phase next = PHASE_VISIT;
+    if (connection->stepped == CONTROL_DONE &&
+        ++call->worker == connection->server->options.worker_count) {
+        call->worker = 0;
+        next = phase_behind_visits(connection);
+        connection->due_ns = now_of(connection) + connection->handler->every_ms * NS_PER_MS;
+    }
+    connection->behind_gather = next;
+    connection->phase = connection->handler->gather ? PHASE_GATHER : next;
 }
 
 static void step_here(struct connection *connection,
@@ -177,6 +181,9 @@ static void step(struct connection *connection)
         return;
     case PHASE_VISIT:
         start_visit(connection);
+        return;
+    case PHASE_GATHER:
+        step_here(connection, handler->gather, connection->behind_gather);
         return;
     case PHASE_PAUSE:
         if (now_of(connection) >= connection->due_ns)

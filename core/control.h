@@ -6,6 +6,7 @@
  *
  *     begin     control thread, once
  *     visit     in each worker's thread in turn, again and again until it says CONTROL_DONE
+ *     gather    control thread, behind each visit, until it says CONTROL_DONE
  *     finish    control thread, again and again until it says CONTROL_DONE
  *     end       control thread, once, whatever happened
  *
@@ -40,7 +41,8 @@ enum {
 enum control_step {
     CONTROL_DONE, /* this step is through */
     CONTROL_MORE, /* call it again when the client has taken what was written */
-    CONTROL_WAIT, /* begin, finish: call it again after control_wake; nothing may be written then */
+    CONTROL_WAIT, /* begin, gather, finish: call it again after control_wake; nothing may be written
+                     then */
 };
 
 struct control_call {
@@ -72,6 +74,7 @@ struct control_handler {
     size_t state_size;
     enum control_step (*begin)(struct control_call *call);
     enum control_step (*visit)(struct control_call *call, void *worker);
+    enum control_step (*gather)(struct control_call *call);
     enum control_step (*finish)(struct control_call *call);
     void (*end)(struct control_call *call);
     uint64_t every_ms; /* not 0: when all workers were visited they are visited again after so

@@ -85,3 +85,15 @@ MUST_USE bool daemon_check_tls(const struct config *config); /* says what is wro
 
 /* ---- daemon_control.c ---- */
 MUST_USE int daemon_open_socket(struct daemon *daemon);
+static inline struct daemon *daemon_of(const struct control_call *call)
+{
+    return call->owner;
+}
+
+/* ---- families of commands; each ends with a row without noun ---- */
+extern const struct control_handler daemon_queue_handlers[], daemon_lane_handlers[];
+
+/* ---- daemon_queue.c ---- */
+struct filter;
+/* What FILTER_ARGUMENTS say; spans are those of the call. */
+void daemon_read_filter(const struct control_call *call, struct filter *ret_filter);

@@ -7,11 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static struct daemon *daemon_of(const struct control_call *call)
-{
-    return call->owner;
-}
-
 /* ---- status ---- */
 
 static uint64_t total(const struct daemon *daemon, enum metric metric)
@@ -99,8 +94,12 @@ static const struct control_handler daemon_handlers[] = {
     {NULL},
 };
 
-/* The families of commands; each ends with a row without noun. */
-static const struct control_handler *const families[] = {daemon_handlers, NULL};
+static const struct control_handler *const families[] = {
+    daemon_handlers,
+    daemon_queue_handlers,
+    daemon_lane_handlers,
+    NULL,
+};
 
 int daemon_open_socket(struct daemon *daemon)
 {

@@ -136,6 +136,25 @@ void map_remove(struct map *map, struct map_node *node)
     map->count--;
 }
 
+static uint64_t reverse_bits(uint64_t x)
+{
+    x = (x >> 1 & 0x5555555555555555ull) | (x & 0x5555555555555555ull) << 1;
+    x = (x >> 2 & 0x3333333333333333ull) | (x & 0x3333333333333333ull) << 2;
+    x = (x >> 4 & 0x0f0f0f0f0f0f0f0full) | (x & 0x0f0f0f0f0f0f0f0full) << 4;
+    return __builtin_bswap64(x);
+}
+
+/* The cursor counts with its bits reversed, highest bucket bit first: when the table doubles, a
+ * bucket becomes the two whose lower bits it had, and both lie on the same side of the cursor. */
+uint64_t map_scan(const struct map *map, uint64_t cursor,
+                  void (*visit)(struct map_node *node, void *context), void *context)
+{
+    uint64_t mask = map->bucket_count - 1;
+    for (struct map_node *node = map->buckets[cursor & mask]; node; node = node->next)
+        visit(node, context);
+    return reverse_bits(reverse_bits(cursor | ~mask) + 1);
+}
+
 void map_each(struct map *map, void (*visit)(struct map_node *node, void *context), void *context)
 {
     for (size_t i = 0; i < map->bucket_count; i++) {

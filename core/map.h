@@ -37,5 +37,11 @@ struct map_node *map_find_next(const struct map_node *node);
 void map_insert(struct map *map, struct map_node *node, uint64_t hash);
 void map_remove(struct map *map, struct map_node *node);
 
+/* One bucket's nodes, for a walk that is taken up again later: begin with cursor 0, go on with what
+ * is returned, 0: through. The map may change between calls: a node that is there all the time is
+ * visited exactly once, if the map grows as well. `visit` must not change the map. */
+uint64_t map_scan(const struct map *map, uint64_t cursor,
+                  void (*visit)(struct map_node *node, void *context), void *context);
+
 /* Visits every node; `visit` may remove and free the node it is given. */
 void map_each(struct map *map, void (*visit)(struct map_node *node, void *context), void *context);

@@ -374,6 +374,18 @@ bool lane_should_hand_over(const struct lane *lane, uint64_t held_since_ns)
            lane->egress->loop->now_ns - held_since_ns >= LANE_LIMIT_HOLD_MS * NS_PER_MS;
 }
 
+unsigned lane_queues(const struct lane *lane)
+{
+    unsigned count = 0;
+    list_for_each (&lane->flows, link, following_flow) {
+        const struct flow *flow = container_of(link, struct flow, turn);
+        list_for_each (&flow->queues, each, following_queue)
+            if (++count == LANE_QUEUES_SHOWN)
+                return count;
+    }
+    return count;
+}
+
 /* ---- life ---- */
 
 static struct lane *find(struct egress *egress, struct span key, uint64_t hash)

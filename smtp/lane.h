@@ -23,7 +23,8 @@ enum {
     LANE_SLOT_RETRY_MS = 20,  /* another worker holds the slots: ask again */
     LANE_HOLD_MS = 30 * 1000, /* all hosts failed: leave them alone, at most one retry interval */
     LANE_COUNTED_QUEUES =
-        100,                  /* looked at before another connection: more open it a moment later */
+        100, /* looked at before another connection: more open it a moment later */
+    LANE_QUEUES_SHOWN = 10000,
     LANE_IDLE_MS = 60 * 1000, /* a lane that nobody uses is forgotten */
 };
 
@@ -93,6 +94,9 @@ void lane_delivery_gone(struct lane *lane, bool was_established);
 
 /* Whether a delivery should end so that another worker gets its slot. */
 bool lane_should_hand_over(const struct lane *lane, uint64_t held_since_ns);
+
+/* How many queues want it, counted; at most LANE_QUEUES_SHOWN. */
+unsigned lane_queues(const struct lane *lane);
 
 /* For the egress: forget a lane (nothing may use it); drain (idle deliveries quit). */
 bool lane_unused(const struct lane *lane);

@@ -240,6 +240,21 @@ class Ringpost:
 
         eventually(lambda: empty() and (time.sleep(0.6) or empty()), "the queue is empty")
 
+    def command(self, *words, status=0, config=True):
+        """`ringpost WORDS`; (standard output, standard error). Its exit status must be `status`."""
+        where = ["--config", self.config_path] if config else []
+        result = subprocess.run([program("ringpost"), *where, *map(str, words)],
+                                capture_output=True, text=True, timeout=10 * PATIENCE_S)
+        if result.returncode != status:
+            raise AssertionError(f"ringpost {words} says {result.returncode}: {result.stdout}"
+                                 f"{result.stderr}")
+        return result.stdout, result.stderr
+
+    def records(self, *words, status=0):
+        """The records of `ringpost WORDS --json`."""
+        return [json.loads(line) for line in
+                self.command(*words, "--json", status=status)[0].splitlines()]
+
     def check_queue(self):
         """`ringpost queue check` on the stopped queue."""
         result = subprocess.run([program("ringpost"), "queue", "check", self.data_dir],

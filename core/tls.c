@@ -106,7 +106,8 @@ struct tls *tls_new_client(struct tls_context *context, const struct tls_client_
     SSL_set_connect_state(tls->ssl);
     if (*tls->name && !is_address(tls->name) && !SSL_set_tlsext_host_name(tls->ssl, tls->name))
         return tls_free(tls);
-    if (options->resume) {
+    /* What was not proven then is not proven now. */
+    if (options->resume && (options->insecure || options->resume->verified)) {
         tls->verified = options->resume->verified;
         if (!SSL_set_session(tls->ssl, options->resume->session))
             return tls_free(tls);

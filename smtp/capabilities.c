@@ -15,6 +15,7 @@ static const struct {
     {SPAN("DSN"), CAPABILITY_DSN},
     {SPAN("CHUNKING"), CAPABILITY_CHUNKING},
     {SPAN("ENHANCEDSTATUSCODES"), CAPABILITY_ENHANCED_CODES},
+    {SPAN("STARTTLS"), CAPABILITY_STARTTLS},
 };
 
 static struct span take_word(struct span *rest)

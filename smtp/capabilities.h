@@ -14,6 +14,7 @@ enum capability {
     CAPABILITY_DSN = 16,            /* RFC 3461 */
     CAPABILITY_CHUNKING = 32,       /* RFC 3030 */
     CAPABILITY_ENHANCED_CODES = 64, /* RFC 2034 */
+    CAPABILITY_STARTTLS = 128,      /* RFC 3207 */
 };
 
 struct capabilities {

@@ -115,7 +115,7 @@ static void keep_failure(struct client *client, enum client_trouble trouble,
     client->failure.text = span_of(client->failure_text, text.len);
     client->state = CLIENT_FAILED;
     client->session = STEP_END;
-    client->session_owed = false;
+    client->session_owed = client->handshake = false;
     client->progress++;
 }
 
@@ -200,6 +200,11 @@ void client_refused(struct client *client, struct span verb)
         .command = verb,
     };
     keep_failure(client, CLIENT_REFUSED, &reply);
+}
+
+void client_no_tls(struct client *client, const struct reply_summary *reply)
+{
+    keep_failure(client, CLIENT_INSECURE, reply);
 }
 
 /* 421 outside the greeting. One that says "timeout" to the MAIL on a used connection crossed with
@@ -290,7 +295,7 @@ static void send_flights(struct client *client, struct client_out *out)
 unsigned client_output(struct client *client, struct iovec *iov, unsigned max)
 {
     struct client_out out = {.iov = iov, .max = max};
-    if (client->output_held || !usable(client))
+    if (client->output_held || client->handshake || !usable(client))
         return 0;
     if (client->session == STEP_END)
         send_flights(client, &out);
@@ -440,6 +445,10 @@ static void judge(struct client *client)
 void client_input(struct client *client, struct span *input)
 {
     while (input->len && usable(client)) {
+        if (client->handshake) {
+            client_insecure(client, SPAN("more than an answer to STARTTLS"));
+            break;
+        }
         enum reply_event event = reply_parser_feed(&client->parser, input);
         if (event == REPLY_PART || event == REPLY_WHOLE)
             look_at_line(client);
@@ -449,6 +458,33 @@ void client_input(struct client *client, struct span *input)
             client_nonsense(client, client->parser.why);
     }
     *input = span_skip(*input, input->len);
+}
+
+/* TLS. */
+
+/* What was said before may have been said by anybody (RFC 3207 4.2). */
+void client_secured(struct client *client)
+{
+    check(client->handshake);
+    client->handshake = false;
+    client->secured = true;
+    client->session = STEP_EHLO;
+    client->session_owed = false;
+    client->capabilities = (struct capabilities){0};
+    client->progress++;
+    reply_parser_init(&client->parser);
+}
+
+void client_insecure(struct client *client, struct span why)
+{
+    char text[CLIENT_TEXT];
+    struct sink sink;
+    sink_init(&sink, text, sizeof text);
+    sink_put(&sink, SPAN("TLS failed: "));
+    sink_put(&sink, span_first(why, sizeof text - sink.len));
+    struct reply_summary reply = own_reply(client, (struct enhanced){4, 7, 5}, "");
+    reply.text = sink_span(&sink);
+    client_no_tls(client, &reply);
 }
 
 /* Transactions. */
@@ -559,5 +595,7 @@ uint64_t client_wait_ms(const struct client *client)
 
 struct span client_protocol(const struct client *client)
 {
-    return client->extended ? SPAN("ESMTP") : SPAN("SMTP");
+    if (!client->extended)
+        return SPAN("SMTP");
+    return client->secured ? SPAN("ESMTPS") : SPAN("ESMTP");
 }

@@ -7,6 +7,7 @@
  * one transaction cleanly.
  *
  *     GREETING --EHLO answered--> READY --client_begin--> BUSY
+ *        ^ |  '--STARTTLS answered--> handshake --client_secured--> GREETING, from EHLO on
  *        |                          | ^----all answered----'|
  *     refused                  client_quit                  |
  *        |                          v                       |
@@ -19,6 +20,7 @@
  *     client_take_result until false: settle those transactions
  *     client_begin while client_can_begin and there is something to send; else client_quit in time
  *     if no send is in flight: n = client_output(...); send them; client_sent when it has ended
+ *     if client_handshake_due: the handshake, then client_secured or client_insecure
  *     if client_progress changed: deadline = now + client_wait_ms
  *     DONE or FAILED: close; when the send in flight has ended too: client_sent, take the results
  *     on EOF, error or deadline: client_lost, then take the results
@@ -32,6 +34,11 @@
  *     lost before any reply on a connection that had been used before: UNTRIED (it was stale)
  *     not expressible there     FAILED, never a silent downgrade: 552 5.3.4 (SIZE), 554 5.6.3
  *                               (8BITMIME), 553 5.6.7 (UTF-8 address), 554 5.6.9 (UTF-8 header)
+ *
+ * STARTTLS (RFC 3207) is said where it is offered and settings.tls allows it. Octets that come
+ * behind its 220 before the handshake are nobody's answer to anything: the session is not safe and
+ * ends as if the handshake had failed. Where TLS is required, nothing is ever said in the clear but
+ * EHLO, STARTTLS and QUIT.
  *
  * It never does I/O, reads a clock, allocates (but reply texts, from the transaction's arena) or
  * trusts a reply further than its bounds. */
@@ -67,6 +74,7 @@ enum client_state {
 enum client_trouble {
     CLIENT_FINE,
     CLIENT_REFUSED,  /* greeting or EHLO refused: a failure of this host, try the next */
+    CLIENT_INSECURE, /* no TLS as the policy wants it: likewise */
     CLIENT_CLOSING,  /* 421, at any time */
     CLIENT_NONSENSE, /* malformed or impossible reply */
     CLIENT_LOST,     /* the connection ended */
@@ -98,6 +106,7 @@ enum client_step { /* the rows of the table */
                    STEP_BANNER,
                    STEP_EHLO,
                    STEP_HELO,
+                   STEP_STARTTLS,
                    STEP_RSET,
                    STEP_MAIL,
                    STEP_RCPT,
@@ -133,6 +142,7 @@ struct client_flight {
 struct client_settings {
     const struct config_delivery *delivery; /* timeouts, enable_pipelining, enable_chunking */
     struct span ehlo_name;
+    enum tls_policy tls; /* TLS_DISABLED: as if no server offered it */
 };
 
 struct client {
@@ -142,6 +152,8 @@ struct client {
     unsigned first, flight_count; /* ring: `first` is the oldest */
     uint8_t state, trouble;
     uint8_t session;   /* enum client_step: BANNER, EHLO, HELO, QUIT; END in between */
+    bool handshake;    /* STARTTLS was accepted: nothing is said or heard but TLS */
+    bool secured;      /* the session is over TLS */
     bool session_owed; /* its command was handed out (or it has none) */
     bool greeted;      /* has been READY; a failure before that is the host's */
     bool extended;     /* EHLO, not HELO */
@@ -173,6 +185,17 @@ static inline bool client_output_held(const struct client *client)
 {
     return client->output_held;
 }
+
+/* STARTTLS was accepted. When client_output is not held any more, and nothing has come in, the
+ * owner makes the handshake and says how it ended: client_secured, or client_insecure with why, a
+ * phrase.
+ */
+static inline bool client_handshake_due(const struct client *client)
+{
+    return client->handshake;
+}
+void client_secured(struct client *client);
+void client_insecure(struct client *client, struct span why);
 
 /* Whether client_begin is legal: READY, or BUSY with room for one behind a proven pipeline. */
 bool client_can_begin(const struct client *client);
@@ -217,7 +240,7 @@ static inline const struct reply_summary *client_failure(const struct client *cl
     return &client->failure;
 }
 
-/* "ESMTP" or "SMTP". */
+/* "ESMTP", "ESMTPS" or "SMTP". */
 struct span client_protocol(const struct client *client);
 
 /* The name that the peer gave itself, cleaned; empty before its greeting. */

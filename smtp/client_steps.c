@@ -83,13 +83,42 @@ static void greeted(struct client *client, bool extended)
     client->state = CLIENT_READY;
 }
 
+static bool tls_required(const struct client *client)
+{
+    return client->settings.tls == TLS_REQUIRED || client->settings.tls == TLS_REQUIRED_INSECURE;
+}
+
+static void not_offered(struct client *client)
+{
+    struct reply_summary reply = {.code = 451,
+                                  .enhanced = {4, 7, 4},
+                                  .text = SPAN("STARTTLS is required here and was not offered"),
+                                  .command = client_steps[client->session].verb,
+                                  .internal = true};
+    client_no_tls(client, &reply);
+}
+
+/* EHLO or HELO is answered, for the last time or, where STARTTLS is to follow, not. */
+static void introduced(struct client *client, bool extended)
+{
+    bool offered = capable(&client->capabilities, CAPABILITY_STARTTLS);
+    if (client->secured || client->settings.tls == TLS_DISABLED)
+        greeted(client, extended);
+    else if (offered)
+        client->session = STEP_STARTTLS;
+    else if (tls_required(client))
+        not_offered(client);
+    else
+        greeted(client, extended);
+}
+
 /* RFC 5321 3.2: a 5yz means a server without extensions, unless it is one that takes no mail at all
  * (RFC 7504). */
 static void judge_ehlo(struct client *client, struct client_flight *flight)
 {
     unsigned code = client->parser.code;
     if (code / 100 == 2) {
-        greeted(client, true);
+        introduced(client, true);
     } else if (code / 100 == 5 && code != 521 && code != 554 && code != 556) {
         client->session = STEP_HELO;
     } else if (code / 100 == 3) {
@@ -103,7 +132,7 @@ static void judge_helo(struct client *client, struct client_flight *flight)
 {
     switch (class_of(client)) {
     case 2:
-        greeted(client, false);
+        introduced(client, false);
         break;
     case 3:
         client_nonsense(client, "an impossible code for HELO");
@@ -112,6 +141,40 @@ static void judge_helo(struct client *client, struct client_flight *flight)
         client_refused(client, SPAN("HELO"));
         break;
     }
+}
+
+static bool send_starttls(struct client *client, struct client_flight *flight,
+                          struct client_out *out)
+{
+    return put_text(client, out, SPAN("STARTTLS\r\n"));
+}
+
+/* Announced, and then refused: as if it had not been announced, which costs whoever stands between
+ * us no more than taking the announcement away. */
+static void judge_starttls(struct client *client, struct client_flight *flight)
+{
+    switch (class_of(client)) {
+    case 2:
+        client->handshake = true;
+        return;
+    case 3:
+        client_nonsense(client, "an impossible code for STARTTLS");
+        return;
+    default:
+        break;
+    }
+    struct reply_summary reply = {
+        .code = client->parser.code,
+        .enhanced = client->parser.enhanced,
+        .text = reply_text(&client->parser),
+        .command = SPAN("STARTTLS"),
+    };
+    if (tls_required(client))
+        client_no_tls(client, &reply);
+    else if (reply.code == 421)
+        client_refused(client, SPAN("STARTTLS"));
+    else
+        greeted(client, true);
 }
 
 /* Transaction. */
@@ -410,6 +473,7 @@ const struct client_step_row client_steps[STEP_END] = {
     [STEP_BANNER] = {SPAN("CONNECT"), WAIT(banner_timeout_ms), NULL, judge_banner},
     [STEP_EHLO] = {SPAN("EHLO"), WAIT(ehlo_timeout_ms), send_ehlo, judge_ehlo},
     [STEP_HELO] = {SPAN("HELO"), WAIT(ehlo_timeout_ms), send_helo, judge_helo},
+    [STEP_STARTTLS] = {SPAN("STARTTLS"), WAIT(starttls_timeout_ms), send_starttls, judge_starttls},
     [STEP_RSET] = {SPAN("RSET"), WAIT(rset_timeout_ms), send_rset, judge_rset},
     [STEP_MAIL] = {SPAN("MAIL"), WAIT(mail_from_timeout_ms), send_mail, judge_mail},
     [STEP_RCPT] = {SPAN("RCPT"), WAIT(rcpt_to_timeout_ms), send_rcpt, judge_rcpt},

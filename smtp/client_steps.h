@@ -44,5 +44,7 @@ bool client_recipient_open(const struct client_flight *flight, unsigned index);
 void client_nonsense(struct client *client, const char *why);
 /* The connection is unusable, and that says nothing about the transaction in turn. */
 void client_unusable(struct client *client, const char *why);
+/* TLS is not to be had as the policy wants it; `reply` says why. */
+void client_no_tls(struct client *client, const struct reply_summary *reply);
 /* Greeting or EHLO was refused. */
 void client_refused(struct client *client, struct span verb);

@@ -108,6 +108,9 @@ static bool borrow(struct delivery *delivery, struct row *row)
 static void settle(struct delivery *delivery, struct borrowed *borrowed,
                    const struct client_result *result)
 {
+    static const struct tls_facts none = {0};
+    const struct tls_facts *facts = conn_facts(&delivery->conn);
+    facts = facts ? facts : &none;
     struct attempt attempt = {
         .verdicts = borrowed->verdicts,
         .source = delivery->lane->egress->source,
@@ -116,6 +119,9 @@ static void settle(struct delivery *delivery, struct borrowed *borrowed,
         .peer = delivery->to_address,
         .local = delivery->local,
         .protocol = client_protocol(&delivery->client),
+        .tls_version = facts->version,
+        .tls_cipher = facts->cipher,
+        .tls_verified = facts->verified,
         .started_ms = borrowed->started_ms,
         .counts = result->attempted,
         .may_duplicate = result->may_duplicate,
@@ -160,6 +166,128 @@ static void begin_what_can(struct delivery *delivery)
     }
 }
 
+/* ---- TLS ---- */
+
+static struct tls_host tls_host(const struct delivery *delivery)
+{
+    return (struct tls_host){.name = host_name(delivery), .address = &delivery->to};
+}
+
+static bool is_insecure(enum tls_policy policy)
+{
+    return policy == TLS_OPPORTUNISTIC_INSECURE || policy == TLS_REQUIRED_INSECURE;
+}
+
+/* Whether mail may go in the clear where TLS was tried in vain. */
+static bool clear_may_follow(const struct delivery *delivery)
+{
+    enum tls_policy policy = delivery->lane->tls;
+    return policy == TLS_OPPORTUNISTIC_INSECURE ||
+           (policy == TLS_OPPORTUNISTIC && config_of(delivery)->reconnect_in_clear);
+}
+
+static enum tls_policy policy_now(const struct delivery *delivery)
+{
+    struct egress *egress = delivery->lane->egress;
+    enum tls_policy policy = delivery->lane->tls;
+    struct tls_host host = tls_host(delivery);
+    bool opportunistic = policy == TLS_OPPORTUNISTIC || policy == TLS_OPPORTUNISTIC_INSECURE;
+    if (!egress->settings.tls && opportunistic)
+        return TLS_DISABLED;
+    if (clear_may_follow(delivery) &&
+        tls_peers_broken(&egress->tls_peers, &host, egress->loop->now_ns))
+        return TLS_DISABLED;
+    return policy;
+}
+
+/* True: the next connection to this host goes in the clear. */
+static bool remember_broken(struct delivery *delivery)
+{
+    struct egress *egress = delivery->lane->egress;
+    struct tls_host host = tls_host(delivery);
+    uint64_t until_ns =
+        egress->loop->now_ns + config_of(delivery)->remember_broken_tls_ms * NS_PER_MS;
+    return clear_may_follow(delivery) && tls_peers_set_broken(&egress->tls_peers, &host, until_ns);
+}
+
+static struct tls *new_session(struct delivery *delivery)
+{
+    struct egress *egress = delivery->lane->egress;
+    struct tls_host host = tls_host(delivery);
+    struct tls_session *resume = tls_peers_take(&egress->tls_peers, &host);
+    struct tls_client_options options = {
+        .name = host.name, .insecure = is_insecure(delivery->lane->tls), .resume = resume};
+    struct tls_context *context = tls_service_context(egress->settings.tls);
+    struct tls *tls = tls_new_client(context, &options);
+    tls_context_free(context);
+    if (resume && tls_session_single_use(resume))
+        resume = tls_session_free(resume);
+    tls_peers_keep(&egress->tls_peers, &host, resume);
+    return tls;
+}
+
+static void insecure(struct delivery *delivery, struct span why)
+{
+    metric_add(delivery->lane->egress->settings.metrics, METRIC_TLS_OUT_FAILED, 1);
+    client_insecure(&delivery->client, why);
+}
+
+static void begin_handshake(struct delivery *delivery)
+{
+    uint64_t wait_ms = config_of(delivery)->starttls_timeout_ms;
+    if (!delivery->lane->egress->settings.tls)
+        insecure(delivery, SPAN("no roots were loaded"));
+    else if (!conn_start_tls(&delivery->conn, new_session(delivery),
+                             loop_of(delivery)->now_ns + wait_ms * NS_PER_MS))
+        insecure(delivery, SPAN("out of memory"));
+}
+
+static void handshake_failed(struct delivery *delivery, unsigned events)
+{
+    char text[CLIENT_TEXT];
+    struct sink sink;
+    sink_init(&sink, text, sizeof text);
+    const char *error = strerrordesc_np(delivery->conn.error);
+    if (delivery->conn.error == EPROTO)
+        tls_put_trouble(conn_session(&delivery->conn), &sink);
+    else if (events & CONN_ERROR)
+        sink_put(&sink, span_string(error ? error : "unknown error"));
+    else if (events & CONN_EOF)
+        sink_put(&sink, SPAN("the connection was closed during the handshake"));
+    else
+        sink_put(&sink, SPAN("the handshake was not done in time"));
+    insecure(delivery, sink_span(&sink));
+}
+
+static void handshake_done(struct delivery *delivery)
+{
+    struct metrics *metrics = delivery->lane->egress->settings.metrics;
+    metric_add(metrics, METRIC_TLS_OUT, 1);
+    metric_add(metrics, METRIC_TLS_OUT_RESUMED, conn_facts(&delivery->conn)->resumed);
+    client_secured(&delivery->client);
+}
+
+/* False: it still runs. */
+static bool end_handshake(struct delivery *delivery, unsigned events)
+{
+    if (events & CONN_SECURED)
+        handshake_done(delivery);
+    else if (events & (CONN_ERROR | CONN_EOF | CONN_TIMEOUT))
+        handshake_failed(delivery, events);
+    else
+        return false;
+    return true;
+}
+
+/* A ticket comes when the server likes, TLS 1.3's behind the handshake. */
+static void keep_session(struct delivery *delivery)
+{
+    struct tls *tls = conn_session(&delivery->conn);
+    struct tls_host host = tls_host(delivery);
+    if (tls)
+        tls_peers_keep(&delivery->lane->egress->tls_peers, &host, tls_take_session(tls));
+}
+
 /* ---- the connection ---- */
 
 static void send_what_can(struct delivery *delivery)
@@ -197,6 +325,7 @@ static void connect_failed(struct delivery *delivery, bool timeout)
 
 static void start_talking(struct delivery *delivery)
 {
+    delivery->client_settings.tls = policy_now(delivery);
     client_init(&delivery->client, &delivery->client_settings);
     delivery->talking = true;
     delivery->progress_seen = client_progress(&delivery->client) - 1;
@@ -221,6 +350,8 @@ static void notice_state(struct delivery *delivery)
         delivery->established = true;
         lane_established(delivery->lane, &delivery->to);
     }
+    if (client_trouble(&delivery->client) == CLIENT_INSECURE && !delivery->failed_told)
+        delivery->failed_told = remember_broken(delivery); /* then the lane need not know */
     if (client_trouble(&delivery->client) != CLIENT_FINE)
         tell_failed(delivery, client_failure(&delivery->client));
 }
@@ -259,6 +390,10 @@ static void decide(struct delivery *delivery)
     if (client_state(&delivery->client) == CLIENT_READY && !usable)
         client_quit(&delivery->client);
     send_what_can(delivery);
+    if (client_handshake_due(&delivery->client) && !client_output_held(&delivery->client)) {
+        begin_handshake(delivery);
+        notice_state(delivery); /* it may have failed at once */
+    }
     take_results(delivery); /* of a transaction that needed no connection: not expressible there */
     switch (client_state(&delivery->client)) {
     case CLIENT_DONE:
@@ -267,6 +402,11 @@ static void decide(struct delivery *delivery)
         return;
     case CLIENT_READY:
         become_idle(delivery);
+        return;
+    case CLIENT_GREETING:
+        if (conn_handshaking(&delivery->conn))
+            return; /* its deadline is set */
+        move_deadline(delivery);
         return;
     default:
         move_deadline(delivery);
@@ -316,10 +456,19 @@ static void advance(struct conn *conn)
         return;
     if (events & CONN_CONNECTED)
         start_talking(delivery);
+    if (client_handshake_due(&delivery->client) && conn_session(conn)) {
+        if (!end_handshake(delivery, events))
+            return;
+        if (client_state(&delivery->client) == CLIENT_FAILED) {
+            decide(delivery);
+            return;
+        }
+    }
     if (delivery->talking) {
         if (events & CONN_SENT)
             client_sent(&delivery->client);
         read_replies(delivery);
+        keep_session(delivery);
     }
     if (events & (CONN_ERROR | CONN_EOF | CONN_TIMEOUT)) {
         lost(delivery, !(events & (CONN_ERROR | CONN_EOF)));

@@ -6,6 +6,11 @@
  * happens to the connection. With nothing to send it waits in the lane's idle list for
  * idle_timeout, then quits.
  *
+ * TLS is what the lane's policy says (config.h, enum tls_policy). A handshake that fails, for its
+ * certificate too, is the host's failure, and the lane goes on to the next one. Where the policy
+ * lets mail go in the clear, the host is remembered as broken instead, and the lane, which is told
+ * nothing, opens the next connection, which then does not ask for TLS.
+ *
  *     CONNECTING --> GREETING --> working <--> idle --> QUIT --> closing --> gone
  *           \____________\__________\_____ failed ______________/
  */

@@ -55,6 +55,8 @@ int egress_init(struct egress *egress, struct loop *loop, const struct egress_se
         return error;
     error = map_init(&egress->lanes, 1024);
     if (error == 0)
+        error = tls_peers_init(&egress->tls_peers, settings->seed, TLS_PEERS);
+    if (error == 0)
         error = open_dns(egress);
     if (error < 0)
         egress_fini(egress);
@@ -155,4 +157,5 @@ void egress_fini(struct egress *egress)
     egress->dns = dns_free(egress->dns);
     timer_disarm(&egress->loop->timers, &egress->sweep);
     chunk_pool_fini(&egress->chunks);
+    tls_peers_fini(&egress->tls_peers);
 }

@@ -17,9 +17,11 @@
 #include "core/loop.h"
 #include "core/map.h"
 #include "core/metrics.h"
+#include "core/tls_service.h"
 #include "dns/plan.h"
 #include "queue/share.h"
 #include "smtp/lane_limit.h"
+#include "smtp/tls_peers.h"
 
 struct egress_settings {
     const struct config *config;
@@ -28,6 +30,7 @@ struct egress_settings {
     const struct address *own_addresses; /* of our SMTP listeners: an MX there is us */
     size_t own_address_count;
     struct metrics *metrics;
+    struct tls_service *tls; /* NULL: mail goes in the clear only */
 };
 
 struct egress {
@@ -40,7 +43,8 @@ struct egress {
     struct map lanes;                  /* by key */
     struct list old_routes, old_lanes; /* least recently used first */
     struct list deliveries;            /* all, by delivery.all */
-    struct chunk_pool chunks;          /* for the texts of replies while a row is borrowed */
+    struct tls_peers tls_peers;
+    struct chunk_pool chunks; /* for the texts of replies while a row is borrowed */
     struct timer sweep;
     struct timer drain_deadline;
     struct op dns_stopped;

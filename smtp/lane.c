@@ -398,7 +398,8 @@ static struct lane *find(struct egress *egress, struct span key, uint64_t hash)
     return NULL;
 }
 
-static struct lane *add(struct egress *egress, struct span key, uint64_t hash)
+/* `common`: the front of `key` that all policies share. */
+static struct lane *add(struct egress *egress, struct span key, struct span common, uint64_t hash)
 {
     struct lane *lane = calloc(1, sizeof *lane + key.len);
     if (!lane)
@@ -406,8 +407,8 @@ static struct lane *add(struct egress *egress, struct span key, uint64_t hash)
     lane->egress = egress;
     memcpy(lane + 1, key.data, key.len);
     lane->key = span_of(lane + 1, key.len);
-    lane->site = span_skip(lane->key, egress->source.len + 2);
-    lane->limit = lane_limit_get(egress->settings.limits, key);
+    lane->site = span_skip(span_first(lane->key, common.len), egress->source.len + 2);
+    lane->limit = lane_limit_get(egress->settings.limits, common);
     if (!lane->limit || map_init(&lane->flows_by_name, 16) < 0) {
         if (lane->limit)
             lane_limit_put(egress->settings.limits, lane->limit);
@@ -475,20 +476,25 @@ static bool take_hosts(struct lane *lane, const struct plan *plan)
     return true;
 }
 
-struct lane *lane_for_plan(struct egress *egress, const struct plan *plan)
+struct lane *lane_for_plan(struct egress *egress, const struct plan *plan, enum tls_policy tls)
 {
     char key[1024];
     struct sink sink;
     sink_init(&sink, key, sizeof key);
     sink_put(&sink, egress->source);
     sink_put(&sink, SPAN("->"));
-    sink_put(&sink, span_first(plan->site, sizeof key - sink.len));
+    sink_put(&sink, span_first(plan->site, sizeof key - sink.len - 2));
+    struct span common = sink_span(&sink);
+    if (tls != TLS_AS_DELIVERY)
+        sink_format(&sink, "!%u", (unsigned)tls);
     uint64_t hash = hash_key(egress->settings.seed, sink_span(&sink));
     struct lane *lane = find(egress, sink_span(&sink), hash);
     if (!lane)
-        lane = add(egress, sink_span(&sink), hash);
+        lane = add(egress, sink_span(&sink), common, hash);
     if (!lane || !take_hosts(lane, plan))
         return NULL;
+    bool own = tls != TLS_AS_DELIVERY;
+    lane->tls = own ? tls : egress->settings.config->delivery.enable_tls;
     lane->used_ns = egress->loop->now_ns;
     list_remove(&lane->old);
     list_append(&egress->old_lanes, &lane->old);

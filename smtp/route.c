@@ -90,7 +90,10 @@ static void follow_plan(struct route *route, struct queue *queue)
         settle_without_hosts(route, queue);
         return;
     }
-    struct lane *lane = lane_for_plan(route->egress, route->plan);
+    const struct config_route *own =
+        configured(route->egress->settings.config, span_of(route->domain, route->domain_len));
+    struct lane *lane =
+        lane_for_plan(route->egress, route->plan, own ? own->enable_tls : TLS_AS_DELIVERY);
     if (!lane || !lane_want(lane, queue))
         settle_without_memory(route->egress, queue);
 }

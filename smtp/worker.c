@@ -139,6 +139,7 @@ static int init_sides(struct worker *worker, const struct worker_settings *setti
         .own_addresses = settings->own_addresses,
         .own_address_count = settings->own_address_count,
         .metrics = &worker->metrics,
+        .tls = settings->tls ? settings->tls->delivery : NULL,
     };
     struct ingress_settings in = {
         .config = settings->config,

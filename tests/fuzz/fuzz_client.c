@@ -43,6 +43,7 @@ static const char *const canned[] = {
     "550 5.1.1 no\r\n",
     "503 5.5.1 bad sequence\r\n",
     "554 no\r\n",
+    "250-mx\r\n250-PIPELINING\r\n250 STARTTLS\r\n",
 };
 
 static void message_init(struct message *message, unsigned number)
@@ -68,7 +69,9 @@ static void message_init(struct message *message, unsigned number)
 
 static void stage_init(struct stage *stage, uint8_t options)
 {
-    struct client_settings settings = {.delivery = &stage->delivery, .ehlo_name = SPAN("me")};
+    struct client_settings settings = {.delivery = &stage->delivery,
+                                       .ehlo_name = SPAN("me"),
+                                       .tls = (enum tls_policy)(options / 16 % 5)};
     *stage = (struct stage){.delivery = {.enable_pipelining = !(options & 1),
                                          .enable_chunking = !(options & 2),
                                          .max_recipients_per_batch = options & 4 ? 2 : 0}};
@@ -152,6 +155,14 @@ static bool take(struct stage *stage)
     return true;
 }
 
+static void shake(struct stage *stage, bool good)
+{
+    if (good && !stage->held)
+        client_secured(&stage->client);
+    else
+        client_insecure(&stage->client, SPAN("the handshake failed"));
+}
+
 /* One order; returns how many bytes of input it used. */
 static size_t run_order(struct stage *stage, struct span input)
 {
@@ -185,6 +196,8 @@ static size_t run_order(struct stage *stage, struct span input)
             client_quit(&stage->client);
         else if (argument < 3)
             client_lost(&stage->client, argument == 1);
+        else if (argument < 5 && client_handshake_due(&stage->client))
+            shake(stage, argument == 3);
         else
             hear(stage, span_string(canned[argument % countof(canned)]));
         break;

@@ -32,6 +32,7 @@ struct play {
     long cut; /* CUT_NONE, CUT_EACH, or the position in the server's bytes */
     long heard;
     struct config_delivery delivery;
+    enum tls_policy tls;
     struct client client;
     bool started;
     struct chunk_pool pool;
@@ -117,8 +118,8 @@ static void start(struct play *play)
 {
     if (play->started)
         return;
-    struct client_settings settings = {.delivery = &play->delivery,
-                                       .ehlo_name = SPAN("me.example")};
+    struct client_settings settings = {
+        .delivery = &play->delivery, .ehlo_name = SPAN("me.example"), .tls = play->tls};
     client_init(&play->client, &settings);
     play->started = true;
 }
@@ -377,7 +378,7 @@ static void run_verdict(struct play *play, const char *wanted)
 static void run_state(struct play *play, const char *wanted)
 {
     static const char *const states[] = {"greeting", "ready", "busy", "quitting", "done", "failed"};
-    static const char *const troubles[] = {"fine",     "refused", "closing",
+    static const char *const troubles[] = {"fine",     "refused", "insecure", "closing",
                                            "nonsense", "lost",    "timeout"};
     char got[512];
     const struct reply_summary *failure = client_failure(&play->client);
@@ -394,10 +395,20 @@ static void run_state(struct play *play, const char *wanted)
 static void run_wait(struct play *play, const char *wanted)
 {
     static const char *const names[] = {"-",    "banner", "ehlo", "mail", "rcpt",
-                                        "data", "dot",    "rset", "idle"};
+                                        "data", "dot",    "rset", "idle", "starttls"};
     uint64_t wait_ms = client_wait_ms(&play->client);
     if (wait_ms >= countof(names) || strcmp(names[wait_ms], wanted) != 0)
         wrong(play, "waits for: %s", wait_ms < countof(names) ? names[wait_ms] : "?");
+}
+
+static enum tls_policy policy_named(const struct play *play, const char *name)
+{
+    static const char *const names[] = {"Opportunistic", "OpportunisticInsecure", "Required",
+                                        "RequiredInsecure", "Disabled"};
+    for (unsigned i = 0; i < countof(names); i++)
+        if (strcmp(names[i], name) == 0)
+            return (enum tls_policy)i;
+    wrong(play, "no policy %s", name);
 }
 
 static void run_option(struct play *play, char *words)
@@ -410,6 +421,8 @@ static void run_option(struct play *play, char *words)
         play->delivery.enable_pipelining = on;
     else if (strcmp(name, "enable_chunking") == 0)
         play->delivery.enable_chunking = on;
+    else if (strcmp(name, "enable_tls") == 0)
+        play->tls = policy_named(play, value);
     else if (strcmp(name, "max_recipients_per_batch") == 0)
         play->delivery.max_recipients_per_batch = strtoul(value, NULL, 10);
     else
@@ -420,6 +433,17 @@ static char *after(char *line, const char *prefix)
 {
     size_t len = strlen(prefix);
     return strncmp(line, prefix, len) == 0 ? line + len : NULL;
+}
+
+/* How the handshake ends, which must be due. */
+static void run_handshake(struct play *play, const char *why)
+{
+    if (!client_handshake_due(&play->client))
+        wrong(play, "no handshake is due");
+    if (why)
+        client_insecure(&play->client, span_string(why));
+    else
+        client_secured(&play->client);
 }
 
 /* Lines that look at the client or change its course. */
@@ -456,6 +480,10 @@ static void run_directive(struct play *play, char *line)
     } else if (strcmp(line, "no result") == 0) {
         if (client_take_result(&play->client, &result))
             wrong(play, "has a result");
+    } else if (strcmp(line, "secured") == 0) {
+        run_handshake(play, NULL);
+    } else if ((text = after(line, "insecure "))) {
+        run_handshake(play, text);
     } else if (strcmp(line, "quit") == 0) {
         client_quit(&play->client);
     } else if (strcmp(line, "lost") == 0 || strcmp(line, "timeout") == 0) {
@@ -514,6 +542,7 @@ static struct play *play_new(const char *path, long cut)
                      .data_dot_timeout_ms = 6,
                      .rset_timeout_ms = 7,
                      .idle_timeout_ms = 8,
+                     .starttls_timeout_ms = 9,
                      .enable_pipelining = true,
                      .enable_chunking = true},
         .heard_bytes = malloc(BYTES_MAX),

@@ -102,7 +102,7 @@ static int setup(void **state)
     f->plan = (struct plan){
         .site = SPAN("mx.test"), .expires_ns = UINT64_MAX, .hosts = &f->host, .host_count = 1};
     f->queue = (struct queue){.name = SPAN("one.test"), .domain = SPAN("one.test")};
-    f->lane = lane_for_plan(&f->egress, &f->plan);
+    f->lane = lane_for_plan(&f->egress, &f->plan, TLS_AS_DELIVERY);
     assert_non_null(f->lane);
     *state = f;
     return 0;

@@ -6,18 +6,20 @@
 static void serve_metrics(void *context, struct http_reply *reply)
 {
     struct daemon *daemon = context;
-    struct metrics *sets[257];
+    struct metrics *sets[SHARD_COUNT + 2];
+    struct labels *listeners[SHARD_COUNT], *sites[SHARD_COUNT];
     unsigned count = 0;
     sets[count++] = &daemon->metrics;
-    for (unsigned i = 0; i < daemon->worker_count; i++)
+    sets[count++] = spool_metrics(daemon->spool);
+    for (unsigned i = 0; i < daemon->worker_count; i++) {
         sets[count++] = &daemon->workers[i]->metrics;
-    struct committer_counts commits;
-    spool_commit_counts(daemon->spool, &commits);
-    metric_set(&daemon->metrics, METRIC_COMMIT_GROUPS, commits.groups);
-    metric_set(&daemon->metrics, METRIC_COMMIT_SYNCS, commits.syncs);
-    metric_set(&daemon->metrics, METRIC_COMMIT_BYTES, commits.bytes);
+        listeners[i] = &daemon->workers[i]->listeners;
+        sites[i] = &daemon->workers[i]->sites;
+    }
     reply->type = HTTP_TYPE_METRICS;
     metrics_write(sets, count, &reply->body);
+    labels_write(listeners, daemon->worker_count, &reply->body);
+    labels_write(sites, daemon->worker_count, &reply->body);
 }
 
 /* Alive: the control thread answers. */

@@ -13,9 +13,11 @@ static const struct {
 } metrics[METRICS] = {
 #define METRIC(type, id, text, explanation) {type, text, explanation},
 #define HISTOGRAM(id, text, explanation)
+#define LABELLED(set, type, id, text, explanation)
 #include "core/metric.def"
 #undef METRIC
 #undef HISTOGRAM
+#undef LABELLED
 };
 
 static const struct {
@@ -23,9 +25,11 @@ static const struct {
 } histograms[HISTOGRAMS] = {
 #define METRIC(type, id, text, explanation)
 #define HISTOGRAM(id, text, explanation) {text, explanation},
+#define LABELLED(set, type, id, text, explanation)
 #include "core/metric.def"
 #undef METRIC
 #undef HISTOGRAM
+#undef LABELLED
 };
 
 /* 1-2-5 per decade, so that a reader can name each bound. */
@@ -33,17 +37,37 @@ static const struct {
     uint64_t ns;
     const char *seconds;
 } bounds[HISTOGRAM_BUCKETS] = {
-    {UINT64_C(100000), "0.0001"},    {UINT64_C(200000), "0.0002"},
-    {UINT64_C(500000), "0.0005"},    {UINT64_C(1000000), "0.001"},
-    {UINT64_C(2000000), "0.002"},    {UINT64_C(5000000), "0.005"},
-    {UINT64_C(10000000), "0.01"},    {UINT64_C(20000000), "0.02"},
-    {UINT64_C(50000000), "0.05"},    {UINT64_C(100000000), "0.1"},
-    {UINT64_C(200000000), "0.2"},    {UINT64_C(500000000), "0.5"},
-    {UINT64_C(1000000000), "1"},     {UINT64_C(2000000000), "2"},
-    {UINT64_C(5000000000), "5"},     {UINT64_C(10000000000), "10"},
-    {UINT64_C(20000000000), "20"},   {UINT64_C(50000000000), "50"},
-    {UINT64_C(100000000000), "100"}, {UINT64_C(200000000000), "200"},
-    {UINT64_C(500000000000), "500"}, {UINT64_C(1000000000000), "1000"},
+    {UINT64_C(100000), "0.0001"},
+    {UINT64_C(200000), "0.0002"},
+    {UINT64_C(500000), "0.0005"},
+    {UINT64_C(1000000), "0.001"},
+    {UINT64_C(2000000), "0.002"},
+    {UINT64_C(5000000), "0.005"},
+    {UINT64_C(10000000), "0.01"},
+    {UINT64_C(20000000), "0.02"},
+    {UINT64_C(50000000), "0.05"},
+    {UINT64_C(100000000), "0.1"},
+    {UINT64_C(200000000), "0.2"},
+    {UINT64_C(500000000), "0.5"},
+    {UINT64_C(1000000000), "1"},
+    {UINT64_C(2000000000), "2"},
+    {UINT64_C(5000000000), "5"},
+    {UINT64_C(10000000000), "10"},
+    {UINT64_C(20000000000), "20"},
+    {UINT64_C(50000000000), "50"},
+    {UINT64_C(100000000000), "100"},
+    {UINT64_C(200000000000), "200"},
+    {UINT64_C(500000000000), "500"},
+    {UINT64_C(1000000000000), "1000"},
+    {UINT64_C(2000000000000), "2000"},
+    {UINT64_C(5000000000000), "5000"},
+    {UINT64_C(10000000000000), "10000"},
+    {UINT64_C(20000000000000), "20000"},
+    {UINT64_C(50000000000000), "50000"},
+    {UINT64_C(100000000000000), "100000"},
+    {UINT64_C(200000000000000), "200000"},
+    {UINT64_C(500000000000000), "500000"},
+    {UINT64_C(1000000000000000), "1000000"},
 };
 
 /* One writer per set: a plain load and store, no locked instruction. */
@@ -60,6 +84,11 @@ void metric_observe(struct metrics *set, enum histogram histogram, uint64_t ns)
         bucket++;
     add(&set->histograms[histogram].buckets[bucket], 1);
     add(&set->histograms[histogram].sum_ns, ns);
+}
+
+void metric_observe_count(struct metrics *set, enum histogram histogram, uint64_t count)
+{
+    metric_observe(set, histogram, count * NS_PER_S); /* the bounds read as numbers */
 }
 
 static struct span family_of(const char *name)

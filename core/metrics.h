@@ -8,7 +8,8 @@
  *     kind: COUNTER, GAUGE (summed over the workers)
  * Labels are written in the name where a family has several members:
  * "ringpost_x_total{reason=\"y\"}" (members of a family stand next to each other). HISTOGRAM(NAME,
- * "ringpost_x_seconds", "help") has fixed buckets from 100 us to 1,000 s, three per decade. */
+ * "ringpost_x_seconds", "help") has fixed buckets from 100 us to 1,000,000 s, three per decade; one
+ * whose name does not end in _seconds counts things, not time. LABELLED is labels.h's. */
 #pragma once
 
 #include "core/sink.h"
@@ -18,22 +19,26 @@
 enum metric {
 #define METRIC(kind, name, text, help) METRIC_##name,
 #define HISTOGRAM(name, text, help)
+#define LABELLED(set, kind, name, text, help)
 #include "core/metric.def"
 #undef METRIC
 #undef HISTOGRAM
+#undef LABELLED
     METRICS,
 };
 
 enum histogram {
 #define METRIC(kind, name, text, help)
 #define HISTOGRAM(name, text, help) HISTOGRAM_##name,
+#define LABELLED(set, kind, name, text, help)
 #include "core/metric.def"
 #undef METRIC
 #undef HISTOGRAM
+#undef LABELLED
     HISTOGRAMS,
 };
 
-enum { HISTOGRAM_BUCKETS = 22 };
+enum { HISTOGRAM_BUCKETS = 31 };
 
 struct metrics {
     _Atomic uint64_t values[METRICS];
@@ -54,8 +59,9 @@ static inline void metric_set(struct metrics *metrics, enum metric metric, uint6
     atomic_store_explicit(&metrics->values[metric], value, memory_order_relaxed);
 }
 
-/* Counts one duration. */
+/* Counts one duration, or a number of things. */
 void metric_observe(struct metrics *metrics, enum histogram histogram, uint64_t ns);
+void metric_observe_count(struct metrics *metrics, enum histogram histogram, uint64_t count);
 
 /* Sums `count` sets and writes the whole exposition (about 150 bytes a metric, 1.2 KB a histogram).
  */

@@ -9,6 +9,7 @@
  * commits now and later get it, and nothing is written any more: the process must end. */
 #pragma once
 
+#include "core/metrics.h"
 #include "queue/commit.h"
 
 enum {
@@ -32,7 +33,8 @@ struct committer {
     bool full;                  /* -ENOSPC until a probe succeeds */
     struct mutation **sorted;   /* scratch: twice the mutations of a group */
     size_t sorted_capacity;
-    uint64_t groups, syncs, commits, bytes; /* for metrics; groups and bytes are those written */
+    uint64_t groups, syncs, commits, bytes; /* groups and bytes are those written */
+    struct metrics metrics; /* kept by the thread's shell */
 };
 
 /* `next_sequence`: above every key of FAMILY_FRESH. 0 or -ENOMEM. */

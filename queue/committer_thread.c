@@ -23,7 +23,6 @@ struct committer_thread {
     atomic_uint wakes; /* the futex */
     atomic_bool stopping;
     atomic_int state;
-    _Atomic uint64_t groups, syncs, bytes; /* the committer's, for other threads */
     uint64_t probe_due_ns;
 };
 
@@ -107,9 +106,6 @@ static void publish_state(struct committer_thread *thread)
 {
     const struct committer *committer = thread->committer;
     atomic_store(&thread->state, committer->dead ? committer->dead : committer->full ? -ENOSPC : 0);
-    atomic_store_explicit(&thread->groups, committer->groups, memory_order_relaxed);
-    atomic_store_explicit(&thread->syncs, committer->syncs, memory_order_relaxed);
-    atomic_store_explicit(&thread->bytes, committer->bytes, memory_order_relaxed);
 }
 
 static void probe_if_due(struct committer_thread *thread, uint64_t now_ns)
@@ -137,13 +133,31 @@ static void finish(struct committer_thread *thread)
     } while (thread->committer->first);
 }
 
+/* What came of a step that began at `began_ns`. */
+static void count_step(struct committer *committer, uint64_t began_ns, uint64_t commits,
+                       uint64_t syncs)
+{
+    struct metrics *metrics = &committer->metrics;
+    if (committer->commits == commits && committer->syncs == syncs)
+        return;
+    metric_set(metrics, METRIC_COMMITS, committer->commits);
+    metric_set(metrics, METRIC_COMMIT_GROUPS, committer->groups);
+    metric_set(metrics, METRIC_COMMIT_SYNCS, committer->syncs);
+    metric_set(metrics, METRIC_COMMIT_BYTES, committer->bytes);
+    metric_observe_count(metrics, HISTOGRAM_GROUP_SIZE, committer->commits - commits);
+    if (committer->syncs != syncs)
+        metric_observe(metrics, HISTOGRAM_SYNC_SECONDS, clock_mono_ns() - began_ns);
+}
+
 static void *run(void *context)
 {
     struct committer_thread *thread = context;
     while (!atomic_load(&thread->stopping)) {
         take_submitted(thread);
         uint64_t now_ns = clock_mono_ns();
+        uint64_t commits = thread->committer->commits, syncs = thread->committer->syncs;
         struct commit *done = committer_step(thread->committer, now_ns, false);
+        count_step(thread->committer, now_ns, commits, syncs);
         probe_if_due(thread, now_ns);
         publish_state(thread); /* before the results: who sees one knows why */
         post(done);
@@ -199,11 +213,4 @@ int committer_stop(struct committer_thread *thread)
 int committer_state(const struct committer_thread *thread)
 {
     return atomic_load(&thread->state);
-}
-
-void committer_counts(const struct committer_thread *thread, struct committer_counts *ret_counts)
-{
-    ret_counts->groups = atomic_load_explicit(&thread->groups, memory_order_relaxed);
-    ret_counts->syncs = atomic_load_explicit(&thread->syncs, memory_order_relaxed);
-    ret_counts->bytes = atomic_load_explicit(&thread->bytes, memory_order_relaxed);
 }

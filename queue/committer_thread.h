@@ -18,9 +18,3 @@ int committer_stop(struct committer_thread *thread);
 
 /* 0, -ENOSPC while the disk is full, or the error that ended it. Any thread. */
 int committer_state(const struct committer_thread *thread);
-
-/* For metrics. Any thread. */
-struct committer_counts {
-    uint64_t groups, syncs, bytes;
-};
-void committer_counts(const struct committer_thread *thread, struct committer_counts *ret_counts);

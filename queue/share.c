@@ -289,6 +289,8 @@ void share_usage(const struct share *share, struct share_usage *ret_usage)
     ret_usage->queues = share->queues.count;
     ret_usage->rows_in_memory = share->held.count;
     ret_usage->unrecorded = share->unrecorded;
+    ret_usage->inbound_bytes = share->inbound.in_use;
+    ret_usage->loaded_bytes = share->loaded_bytes;
     struct journal_usage journal;
     journal_usage(share->journal, &journal);
     ret_usage->journal_frames = journal.frames;

@@ -154,6 +154,7 @@ struct share_limits {
 
 /* For metrics. */
 struct share_usage {
+    uint64_t inbound_bytes, loaded_bytes; /* memory of bodies, see share_limits */
     uint64_t rows, queues, rows_in_memory, nursery_messages, nursery_bytes, unrecorded;
     uint64_t accepted, withdrawn, delivered, deferred, bounced, expired, dsn_made, may_duplicate;
     uint64_t settled_by_journal; /* recipients whose verdict outlived a crash, its batch did not */

@@ -242,11 +242,6 @@ int spool_state(const struct spool *spool)
     return state ? state : atomic_load(&spool->disk);
 }
 
-void spool_commit_counts(const struct spool *spool, struct committer_counts *ret_counts)
-{
-    committer_counts(spool->committing, ret_counts);
-}
-
 struct span spool_clock_alarm(const struct spool *spool)
 {
     return clock_fault_text((enum clock_fault)atomic_load(&spool->clock_fault));
@@ -255,6 +250,11 @@ struct span spool_clock_alarm(const struct spool *spool)
 void spool_confirm_clock(struct spool *spool)
 {
     atomic_store(&spool->clock_confirmed, true);
+}
+
+struct metrics *spool_metrics(struct spool *spool)
+{
+    return &spool->committer.metrics;
 }
 
 struct store *spool_store(struct spool *spool)

@@ -6,7 +6,6 @@
  * migrates nothing. */
 #pragma once
 
-#include "queue/committer_thread.h"
 #include "queue/share.h"
 
 enum bounce_mode { BOUNCE_DSN, BOUNCE_EVENT };
@@ -65,8 +64,8 @@ void spool_tick(struct spool *spool);
 struct span spool_clock_alarm(const struct spool *spool);
 void spool_confirm_clock(struct spool *spool);
 
-/* For metrics; any thread. */
-void spool_commit_counts(const struct spool *spool, struct committer_counts *ret_counts);
+/* What the committer counts. */
+struct metrics *spool_metrics(struct spool *spool);
 
 /* For metrics and `queue` commands; any thread. */
 struct store *spool_store(struct spool *spool);

@@ -21,7 +21,7 @@ struct borrowed {
     struct row *row; /* NULL: free */
     struct verdict *verdicts;
     struct arena arena;
-    uint64_t started_ms;
+    uint64_t started_ms, started_ns;
 };
 
 struct delivery {
@@ -33,7 +33,7 @@ struct delivery {
     struct borrowed borrowed[CLIENT_FLIGHTS];
     struct plan_address to;
     struct address to_address, local;
-    uint64_t opened_ns;
+    uint64_t opened_ns, talking_ns;
     uint32_t progress_seen;
     bool talking;     /* the connection is up, the client is initialised */
     bool established; /* through greeting and EHLO; the lane knows */
@@ -101,6 +101,7 @@ static bool borrow(struct delivery *delivery, struct row *row)
     }
     borrowed->row = row;
     borrowed->started_ms = loop_of(delivery)->wall_ms;
+    borrowed->started_ns = loop_of(delivery)->now_ns;
     begin_transaction(delivery, borrowed);
     return true;
 }
@@ -138,11 +139,30 @@ static bool go_on(struct delivery *delivery, const struct client_result *result)
            client_can_begin(&delivery->client) && !delivery->lane->egress->draining;
 }
 
+static void count_result(struct delivery *delivery, const struct borrowed *borrowed,
+                         const struct client_result *result)
+{
+    struct lane *lane = delivery->lane;
+    struct metrics *metrics = lane->egress->settings.metrics;
+    const struct loop *loop = loop_of(delivery);
+    lane_count(lane, LABELLED_SITE_DELIVERED, result->delivered);
+    lane_count(lane, LABELLED_SITE_DEFERRED, result->deferred);
+    lane_count(lane, LABELLED_SITE_BOUNCED, result->failed);
+    if (!result->attempted)
+        return;
+    metric_observe(metrics, HISTOGRAM_TRANSACTION_SECONDS, loop->now_ns - borrowed->started_ns);
+    uint64_t arrived_ms = borrowed->row->envelope.arrived_ms;
+    uint64_t waited_ms = loop->wall_ms > arrived_ms ? loop->wall_ms - arrived_ms : 0;
+    for (unsigned i = 0; i < result->delivered; i++)
+        metric_observe(metrics, HISTOGRAM_QUEUE_SECONDS, waited_ms * NS_PER_MS);
+}
+
 static void take_results(struct delivery *delivery)
 {
     struct client_result result;
     while (client_take_result(&delivery->client, &result)) {
         struct borrowed *borrowed = result.owner;
+        count_result(delivery, borrowed, &result);
         if (go_on(delivery, &result))
             begin_transaction(delivery, borrowed);
         else
@@ -328,6 +348,9 @@ static void start_talking(struct delivery *delivery)
     delivery->client_settings.tls = policy_now(delivery);
     client_init(&delivery->client, &delivery->client_settings);
     delivery->talking = true;
+    delivery->talking_ns = loop_of(delivery)->now_ns;
+    metric_observe(delivery->lane->egress->settings.metrics, HISTOGRAM_CONNECT_SECONDS,
+                   delivery->talking_ns - delivery->opened_ns);
     delivery->progress_seen = client_progress(&delivery->client) - 1;
     if (io_local_address(loop_of(delivery)->io, delivery->conn.fd, &delivery->local) < 0)
         delivery->local = (struct address){0};
@@ -348,6 +371,8 @@ static void notice_state(struct delivery *delivery)
     enum client_state state = client_state(&delivery->client);
     if (!delivery->established && (state == CLIENT_READY || state == CLIENT_BUSY)) {
         delivery->established = true;
+        metric_observe(delivery->lane->egress->settings.metrics, HISTOGRAM_GREETING_SECONDS,
+                       loop_of(delivery)->now_ns - delivery->talking_ns);
         lane_established(delivery->lane, &delivery->to);
     }
     if (client_trouble(&delivery->client) == CLIENT_INSECURE && !delivery->failed_told)

@@ -254,7 +254,17 @@ static void open_connections(struct lane *lane)
             return;
         }
         lane->connecting++;
+        lane_count(lane, LABELLED_SITE_CONNECTIONS, 1);
     }
+}
+
+/* 0: no more. */
+static void set_held(struct lane *lane, uint64_t until_ns)
+{
+    uint64_t change = (uint64_t)(until_ns != 0) - (uint64_t)(lane->held_until_ns != 0);
+    lane->held_until_ns = until_ns;
+    metric_add(lane->egress->settings.metrics, METRIC_LANES_HELD, change);
+    lane_count(lane, LABELLED_SITE_HELD, change);
 }
 
 static void on_advance(struct op *op)
@@ -262,7 +272,7 @@ static void on_advance(struct op *op)
     struct lane *lane = container_of(op, struct lane, advance);
     uint64_t now_ns = lane->egress->loop->now_ns;
     if (lane->held_until_ns && lane->held_until_ns <= now_ns)
-        lane->held_until_ns = 0;
+        set_held(lane, 0);
     if (lane->egress->draining)
         return;
     if (lane->held_until_ns || lane->rate_until_ns > now_ns) {
@@ -327,7 +337,7 @@ static void hold(struct lane *lane, const struct connect_failure *failure)
         .started_ms = egress->loop->wall_ms,
         .counts = true,
     };
-    lane->held_until_ns = egress->loop->now_ns + hold_ns(lane);
+    set_held(lane, egress->loop->now_ns + hold_ns(lane));
     wake_at(lane, lane->held_until_ns);
     struct list_link *link;
     while ((link = list_first(&lane->flows))) {
@@ -344,6 +354,7 @@ void lane_connect_failed(struct lane *lane, const struct plan_address *address,
 {
     const struct config_delivery *config = &lane->egress->settings.config->delivery;
     lane->failures++;
+    lane_count(lane, LABELLED_SITE_CONNECT_FAILURES, 1);
     set_bad_until(lane, address, lane->egress->loop->now_ns + hold_ns(lane));
     bool too_many = lane->failures >= config->consecutive_connection_failures_before_delay;
     if (lane->held_until_ns == 0 && (too_many || !best_host(lane)))
@@ -360,6 +371,7 @@ void lane_delivery_gone(struct lane *lane, bool was_established)
         lane->connecting--;
     }
     lane_limit_give_slot(lane->limit);
+    lane_count(lane, LABELLED_SITE_CONNECTIONS, (uint64_t)-1);
     lane->used_ns = lane->egress->loop->now_ns;
     /* A slot that another worker waits for is left to it for a moment. */
     if (lane_limit_contended(lane->limit, lane->egress->loop->index))
@@ -415,6 +427,8 @@ static struct lane *add(struct egress *egress, struct span key, struct span comm
         free(lane);
         return NULL;
     }
+    lane->label = labels_get(egress->settings.sites, lane->site);
+    metric_add(egress->settings.metrics, METRIC_LANES, 1);
     list_init(&lane->flows);
     list_init(&lane->idle);
     op_init(&lane->advance, on_advance);
@@ -513,7 +527,10 @@ void lane_free(struct lane *lane)
     timer_disarm(&egress->loop->timers, &lane->wake);
     if (!op_idle(&lane->advance))
         loop_unready(egress->loop, &lane->advance);
+    set_held(lane, 0); /* at the end of the worker it may be */
     lane_limit_put(egress->settings.limits, lane->limit);
+    labels_put(egress->settings.sites, lane->label);
+    metric_add(egress->settings.metrics, METRIC_LANES, (uint64_t)-1);
     map_fini(&lane->flows_by_name);
     map_remove(&egress->lanes, &lane->by_key);
     list_remove(&lane->old);

@@ -43,6 +43,7 @@ struct lane {
     struct span key, site; /* "source->site", and behind it the policy if it is a route's own */
     enum tls_policy tls;
     struct lane_limit *limit;
+    struct label_cell *label;      /* of the site */
     const struct plan *hosts_from; /* what `hosts` was made of: compared, never followed */
     uint64_t hosts_until_ns;
     struct host *hosts; /* one allocation with the names */
@@ -94,6 +95,12 @@ void lane_connect_failed(struct lane *lane, const struct plan_address *address,
 
 /* The delivery is gone; its slot is free. `was_established`: it got through its greeting. */
 void lane_delivery_gone(struct lane *lane, bool was_established);
+
+/* Adds to a counter of the lane's site. */
+static inline void lane_count(struct lane *lane, enum labelled counter, uint64_t count)
+{
+    label_add(lane->egress->settings.sites, lane->label, counter, count);
+}
 
 /* Whether a delivery should end so that another worker gets its slot. */
 bool lane_should_hand_over(const struct lane *lane, uint64_t held_since_ns);

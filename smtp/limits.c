@@ -14,8 +14,10 @@ struct server_limits limits_of(const struct config *config)
 static const struct {
     int code;
     const char *enhanced, *text;
+    enum metric metric;
 } limits[LIMITS] = {
-#define LIMIT(name, code, enhanced, text, reason) [LIMIT_##name] = {code, enhanced, text},
+#define LIMIT(name, code, enhanced, text, reason)                                                  \
+    [LIMIT_##name] = {code, enhanced, text, METRIC_LIMIT_##name},
 #include "smtp/limits.def"
 #undef LIMIT
 };
@@ -30,4 +32,9 @@ int limit_reply(enum limit limit, struct sink *sink)
     reply_put_line(limits[limit].code, true, limits[limit].enhanced,
                    span_string(limits[limit].text), sink);
     return limits[limit].code;
+}
+
+enum metric limit_metric(enum limit limit)
+{
+    return limits[limit].metric;
 }

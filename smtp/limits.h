@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/config.h"
+#include "core/metrics.h"
 #include "core/sink.h"
 
 enum limit {
@@ -24,3 +25,5 @@ int limit_code(enum limit limit);
 
 /* "421 4.7.0 text\r\n". Returns the code. */
 int limit_reply(enum limit limit, struct sink *sink);
+/* What counts its hits. */
+enum metric limit_metric(enum limit limit);

@@ -70,25 +70,40 @@ static void end_if_421(struct server *server, int code)
         server_close(server);
 }
 
+static int answer_limit(struct server *server, enum limit limit, struct sink *replies)
+{
+    metric_add(server->settings->metrics, limit_metric(limit), 1);
+    return limit_reply(limit, replies);
+}
+
+static void count_refusal(struct server *server, enum answer answer)
+{
+    if (answer == ANSWER_NO_STORAGE)
+        metric_add(server->settings->metrics, METRIC_REFUSED_STORAGE, 1);
+    else if (answer == ANSWER_STORE_FAILED || answer == ANSWER_QUEUE_DEAD)
+        metric_add(server->settings->metrics, METRIC_REFUSED_FAILED, 1);
+}
+
 /* Counts an error. True: it was one too many, and the session has ended with that answer. */
 static bool too_many_errors(struct server *server, struct turn *turn, int code)
 {
     if (code < 500 || ++server->errors <= server->settings->limits.errors)
         return false;
-    end_if_421(server, limit_reply(LIMIT_errors, turn->replies));
+    end_if_421(server, answer_limit(server, LIMIT_errors, turn->replies));
     return true;
 }
 
 void server_answer_limit(struct server *server, struct turn *turn, enum limit limit)
 {
     if (!too_many_errors(server, turn, limit_code(limit)))
-        end_if_421(server, limit_reply(limit, turn->replies));
+        end_if_421(server, answer_limit(server, limit, turn->replies));
 }
 
 void server_answer(struct server *server, struct turn *turn, enum answer answer)
 {
     if (too_many_errors(server, turn, answer_code(answer)))
         return;
+    count_refusal(server, answer);
     answer_put(answer, turn->replies);
     end_if_421(server, answer_code(answer));
 }
@@ -102,7 +117,7 @@ void server_greet(const struct server *server, struct sink *replies)
 
 void server_end(struct server *server, enum limit limit, struct sink *replies)
 {
-    limit_reply(limit, replies);
+    answer_limit(server, limit, replies);
     server_close(server);
 }
 
@@ -487,8 +502,10 @@ void server_stored(struct server *server, int result, struct sink *replies)
         put_queued(server, replies);
         server->errors = server->junk = 0;
     } else {
-        answer_put(result == -ENOSPC || result == -ENOMEM ? ANSWER_NO_STORAGE : ANSWER_STORE_FAILED,
-                   replies);
+        bool full = result == -ENOSPC || result == -ENOMEM;
+        enum answer answer = full ? ANSWER_NO_STORAGE : ANSWER_STORE_FAILED;
+        count_refusal(server, answer);
+        answer_put(answer, replies);
     }
     server_forget(server);
     server->doing = DOING_COMMANDS;

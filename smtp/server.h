@@ -68,6 +68,7 @@ struct server_settings {
     struct share *share;
     struct slots *slots; /* of server_slot_size, two for each session that is not idle */
     server_may_relay *may_relay;
+    struct metrics *metrics;
     struct span tenant_header, campaign_header; /* taken out of the message; empty: none */
     bool starttls;                              /* offered, and not yet on */
     const struct dkim_keys *dkim_keys;          /* messages are hashed for them; NULL: none */

@@ -25,6 +25,7 @@ struct smtp_listener {
     const struct config_listener *config;
     struct server_settings server;
     struct tls_service *tls; /* NULL: none */
+    struct label_cell *label;
     bool stopped;
 };
 
@@ -75,6 +76,11 @@ static bool open_replies(struct session *session)
         return false;
     sink_init(&session->replies, buffer, REPLY_BUFFER);
     return true;
+}
+
+static void count(struct smtp_listener *listener, enum labelled counter, uint64_t by)
+{
+    label_add(listener->ingress->settings.listeners, listener->label, counter, by);
 }
 
 static void close_replies(struct session *session)
@@ -197,6 +203,7 @@ static void free_if_over(struct session *session)
         server_fini(&session->server);
         admission_leave(ingress->settings.admission, &session->conn.peer);
         metric_add(ingress->settings.metrics, METRIC_CONNECTIONS_IN, (uint64_t)-1);
+        count(session->from, LABELLED_LISTENER_SESSIONS, (uint64_t)-1);
     }
     close_replies(session);
     list_remove(&session->link);
@@ -264,6 +271,7 @@ static void on_stored(struct op *op)
     session->stored_done = true;
     if (op->result == 0) {
         metric_add(ingress->settings.metrics, METRIC_MESSAGES_ACCEPTED, 1);
+        count(session->from, LABELLED_LISTENER_MESSAGES, 1);
         metric_observe(ingress->settings.metrics, HISTOGRAM_ACCEPT_SECONDS,
                        now_of(session) - session->stored_since_ns);
     }
@@ -526,6 +534,7 @@ static void greet(struct session *session, int fd, const struct address *peer)
     server_init(&session->server, &session->from->server, &session->conn.peer, session,
                 &session->room);
     metric_add(ingress->settings.metrics, METRIC_CONNECTIONS_IN, 1);
+    count(session->from, LABELLED_LISTENER_SESSIONS, 1);
     if (!is_implicit(session->from))
         send_greeting(session);
     else if (enter_gate(session))
@@ -550,6 +559,7 @@ static void on_connection(struct listener *listener, int fd, const struct addres
     struct smtp_listener *from = listener->context;
     struct ingress *ingress = from->ingress;
     count_verdict(ingress, verdict);
+    count(from, LABELLED_LISTENER_CONNECTIONS, 1);
     struct session *session = session_new(from);
     if (!session) {
         io_close_now(ingress->loop->io, fd);
@@ -580,16 +590,22 @@ static int open_listener(struct ingress *ingress, struct smtp_listener *listener
                          const struct config_listener *config)
 {
     const struct config *all = ingress->settings.config;
+    char name[ADDRESS_TEXT];
+    struct sink sink;
+    sink_init(&sink, name, sizeof name);
+    address_put(&config->address, &sink);
     listener->ingress = ingress;
     listener->config = config;
     if (ingress->settings.tls)
         listener->tls = ingress->settings.tls->listeners[config - all->listeners];
+    listener->label = labels_get(ingress->settings.listeners, sink_span(&sink));
     listener->server = (struct server_settings){
         .hostname = all->hostname,
         .limits = limits_of(all),
         .share = ingress->share,
         .slots = &ingress->slots,
         .may_relay = may_relay,
+        .metrics = ingress->settings.metrics,
         .tenant_header = all->policy.tenant_header,
         .campaign_header = all->policy.campaign_header,
         .starttls = listener->tls && config->tls == LISTENER_STARTTLS,
@@ -680,6 +696,8 @@ void ingress_drain(struct ingress *ingress, struct op *done)
 void ingress_fini(struct ingress *ingress)
 {
     check(list_empty(&ingress->sessions));
+    for (size_t i = 0; i < ingress->listener_count; i++)
+        labels_put(ingress->settings.listeners, ingress->listeners[i].label);
     free(ingress->listeners);
     slots_fini(&ingress->slots);
     slots_fini(&ingress->buffers);

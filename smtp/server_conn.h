@@ -19,6 +19,7 @@
 
 #include "core/config.h"
 #include "core/listen.h"
+#include "core/labels.h"
 #include "core/metrics.h"
 #include "core/tls_services.h"
 #include "smtp/sealer.h"
@@ -30,6 +31,7 @@ struct ingress_settings {
     struct tls_services *tls;    /* of the process; NULL: none of the listeners has TLS */
     struct metrics *metrics;
     const struct dkim_keys *dkim_keys; /* NULL: nothing is signed */
+    struct labels *listeners; /* counters by listener */
 };
 
 struct smtp_listener; /* one per [[listener]] with service = "smtp" */

@@ -1,6 +1,12 @@
 #include "smtp/worker.h"
 
-enum { PUBLISH_MS = 250, UNRECORDED_MAX = 4096 };
+enum {
+    PUBLISH_MS = 250,
+    PUBLISHED_PER_TICK = 4,
+    UNRECORDED_MAX = 4096,
+    SITES_NAMED = 50, /* time series per worker and family: see labels.h */
+    LISTENERS_NAMED = 256,
+};
 
 static void publish(struct worker *worker)
 {
@@ -24,6 +30,9 @@ static void publish(struct worker *worker)
     metric_set(metrics, METRIC_DSN_MADE, usage.dsn_made);
     metric_set(metrics, METRIC_MAY_DUPLICATE, usage.may_duplicate);
     metric_set(metrics, METRIC_QUEUE_ROWS_DAMAGED, usage.damaged);
+    metric_set(metrics, METRIC_INBOUND_MEMORY, usage.inbound_bytes);
+    metric_set(metrics, METRIC_LOADED_MEMORY, usage.loaded_bytes);
+    metric_set(metrics, METRIC_UNRECORDED, usage.unrecorded);
     metric_set(metrics, METRIC_JOURNAL_FRAMES, usage.journal_frames);
     metric_set(metrics, METRIC_JOURNAL_SYNCS, usage.journal_syncs);
     metric_set(metrics, METRIC_JOURNAL_BYTES, usage.journal_bytes);
@@ -31,10 +40,22 @@ static void publish(struct worker *worker)
     metric_set(metrics, METRIC_JOURNAL_ERRORS, usage.journal_errors);
 }
 
+static void publish_ring(struct worker *worker)
+{
+    struct io_usage usage;
+    io_usage(worker->loop.io, &usage);
+    metric_set(&worker->metrics, METRIC_RECEIVE_BUFFERS, usage.buffers_total);
+    metric_set(&worker->metrics, METRIC_RECEIVE_BUFFERS_LENT, usage.buffers_lent);
+    metric_set(&worker->metrics, METRIC_RECEIVE_STARVED, usage.starved);
+}
+
 static void on_publish(struct op *op)
 {
     struct worker *worker = container_of(op, struct worker, publish.op);
     publish(worker);
+    publish_ring(worker);
+    if (++worker->published % PUBLISHED_PER_TICK == 0)
+        labels_tick(&worker->sites);
     loop_arm(&worker->loop, &worker->publish, PUBLISH_MS * NS_PER_MS);
 }
 
@@ -140,6 +161,7 @@ static int init_sides(struct worker *worker, const struct worker_settings *setti
         .own_address_count = settings->own_address_count,
         .metrics = &worker->metrics,
         .tls = settings->tls ? settings->tls->delivery : NULL,
+        .sites = &worker->sites,
     };
     struct ingress_settings in = {
         .config = settings->config,
@@ -147,6 +169,7 @@ static int init_sides(struct worker *worker, const struct worker_settings *setti
         .tls = settings->tls,
         .metrics = &worker->metrics,
         .dkim_keys = settings->dkim_keys,
+        .listeners = &worker->listeners,
     };
     *ret_step = "name resolution";
     int error = egress_init(&worker->egress, &worker->loop, &out);
@@ -179,7 +202,11 @@ int worker_init(struct worker *worker, const struct worker_settings *settings, u
     op_init(&worker->egress_drained, on_egress_drained);
     op_init(&worker->share_drained, on_share_drained);
     timer_init(&worker->publish, on_publish);
-    int error = loop_init(&worker->loop, &io, index);
+    int error = labels_init(&worker->sites, LABELS_SITE, SITES_NAMED, settings->seed);
+    if (error == 0)
+        error = labels_init(&worker->listeners, LABELS_LISTENER, LISTENERS_NAMED, settings->seed);
+    if (error == 0)
+        error = loop_init(&worker->loop, &io, index);
     return error < 0 ? error : init_sides(worker, settings, ret_step, ret_listener);
 }
 
@@ -195,4 +222,6 @@ void worker_fini(struct worker *worker)
     ingress_fini(&worker->ingress);
     egress_fini(&worker->egress);
     loop_fini(&worker->loop);
+    labels_fini(&worker->sites);
+    labels_fini(&worker->listeners);
 }

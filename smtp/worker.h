@@ -35,12 +35,14 @@ struct spool_options worker_spool_options(struct config *config, unsigned worker
 struct worker {
     struct loop loop;
     struct metrics metrics;
+    struct labels listeners, sites;
     struct share *share;
     struct egress egress;
     struct ingress ingress;
     struct op drain, ingress_drained, egress_drained, share_drained;
     struct timer publish; /* copies the share's numbers into the metrics */
-    unsigned draining;    /* sides that have not ended */
+    unsigned published;
+    unsigned draining; /* sides that have not ended */
     atomic_bool running, drained;
 };
 

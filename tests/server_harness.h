@@ -30,6 +30,7 @@ struct share {
 
 struct harness {
     struct server_settings settings;
+    struct metrics metrics;
     struct share share;
     struct slots slots;
     struct address peer;
@@ -226,6 +227,7 @@ static void harness_init(struct harness *harness, size_t most)
                            .junk_commands = 1000,
                            .command_line = 2048},
                 .may_relay = harness_relay,
+                .metrics = &harness->metrics,
             },
     };
     harness->peer.v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr = {htonl(0xc0000207)}};

@@ -112,12 +112,6 @@ int committer_state(const struct committer_thread *thread)
                                      : 0;
 }
 
-void committer_counts(const struct committer_thread *thread, struct committer_counts *ret_counts)
-{
-    const struct committer *committer = thread->committer;
-    *ret_counts = (struct committer_counts){committer->groups, committer->syncs, committer->bytes};
-}
-
 void threads_crash(void)
 {
     the_committer = (struct committer_thread){0};

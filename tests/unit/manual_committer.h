@@ -84,9 +84,3 @@ int committer_state(const struct committer_thread *thread)
 {
     return manual.state;
 }
-
-void committer_counts(const struct committer_thread *thread, struct committer_counts *ret_counts)
-{
-    const struct committer *committer = thread->committer;
-    *ret_counts = (struct committer_counts){committer->groups, committer->syncs, committer->bytes};
-}

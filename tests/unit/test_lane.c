@@ -70,6 +70,8 @@ struct fixture {
     struct loop loop;
     struct config config;
     struct lane_limits limits;
+    struct labels sites;
+    struct metrics metrics;
     struct egress egress;
     struct plan_address address;
     struct plan_host host;
@@ -87,13 +89,17 @@ static int setup(void **state)
     seen.opened = seen.deferred = 0;
     assert_int_equal(loop_init(&f->loop, &options, 0), 0);
     assert_int_equal(lane_limits_init(&f->limits, (struct hash_seed){1, 2}), 0);
+    assert_int_equal(labels_init(&f->sites, LABELS_SITE, 2, (struct hash_seed){1, 2}), 0);
     f->intervals_ms[0] = 60000;
     f->config.delivery.connection_limit = 1;
     f->config.delivery.consecutive_connection_failures_before_delay = 1;
     f->config.retry.intervals_ms = f->intervals_ms;
     f->config.retry.interval_count = 1;
     f->egress = (struct egress){.loop = &f->loop,
-                                .settings = {.config = &f->config, .limits = &f->limits},
+                                .settings = {.config = &f->config,
+                                             .limits = &f->limits,
+                                             .metrics = &f->metrics,
+                                             .sites = &f->sites},
                                 .source = SPAN("default")};
     list_init(&f->egress.old_lanes);
     assert_int_equal(map_init(&f->egress.lanes, 16), 0);
@@ -115,6 +121,7 @@ static int teardown(void **state)
     lane_free(f->lane);
     map_fini(&f->egress.lanes);
     lane_limits_fini(&f->limits);
+    labels_fini(&f->sites);
     loop_fini(&f->loop);
     free(f);
     return 0;

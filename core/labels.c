@@ -174,15 +174,17 @@ static struct label_cell *quietest_named(struct labels *labels)
 static struct label_cell *busiest_unnamed(struct labels *labels)
 {
     struct label_cell *found = NULL;
-    size_t unnamed = labels->by_value.count - labels->named_count;
-    for (size_t i = 0; i < LABELS_LOOKED_AT && i < unnamed; i++) {
-        struct list_link *link = list_take_first(&labels->unnamed);
+    struct list looked_at;
+    struct list_link *link;
+    list_init(&looked_at);
+    for (unsigned i = 0; i < LABELS_LOOKED_AT && (link = list_take_first(&labels->unnamed)); i++) {
         struct label_cell *cell = container_of(link, struct label_cell, link);
         cell->recent /= 2;
         if (!found || cell->recent > found->recent)
             found = cell;
-        list_append(&labels->unnamed, link);
+        list_append(&looked_at, link);
     }
+    list_append_all(&labels->unnamed, &looked_at);
     return found;
 }
 

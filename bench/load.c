@@ -4,6 +4,7 @@
 #include "bench/arguments.h"
 #include "bench/load_session.h"
 #include "bench/program.h"
+#include "core/base64.h"
 #include "core/clock.h"
 
 #include <inttypes.h>
@@ -11,6 +12,7 @@
 #include <stdlib.h>
 
 static const char *const modes[LOAD_MODES] = {"none", "classic", "behind", "bdat"};
+static const char *const tls_names[] = {"none", "starttls", "implicit"};
 
 static enum load_mode mode_named(const char *name)
 {
@@ -20,12 +22,49 @@ static enum load_mode mode_named(const char *name)
     arguments_wrong("--pipelining: none, classic, behind or bdat");
 }
 
+static enum load_tls tls_named(const char *name)
+{
+    for (unsigned i = 0; i < countof(tls_names); i++)
+        if (strcmp(tls_names[i], name) == 0)
+            return (enum load_tls)i;
+    arguments_wrong("--tls: none, starttls or implicit");
+}
+
+static void prepare_tls(struct load *load, const char *roots)
+{
+    char error[TLS_ERROR];
+    if (load->tls != LOAD_PLAIN && tls_context_client(roots, &load->tls_context, error) != 0)
+        arguments_wrong("--roots: %s", error);
+}
+
+/* "user:password" as the one argument of AUTH PLAIN (RFC 4616). */
+static const char *login_text(const char *login, char *text, size_t capacity)
+{
+    if (!login)
+        return NULL;
+    char plain[256] = {0};
+    struct sink plain_sink, text_sink;
+    const char *colon = strchr(login, ':');
+    sink_init(&plain_sink, plain, sizeof plain);
+    sink_byte(&plain_sink, '\0');
+    sink_put(&plain_sink, span_first(span_string(login), colon ? (size_t)(colon - login) : 0));
+    sink_byte(&plain_sink, '\0');
+    sink_put(&plain_sink, span_string(colon ? colon + 1 : ""));
+    sink_init(&text_sink, text, capacity);
+    base64_put(&text_sink, sink_span(&plain_sink));
+    sink_byte(&text_sink, '\0');
+    if (!colon || plain_sink.full || text_sink.full)
+        arguments_wrong("--login: USER:PASSWORD, not too long");
+    return text;
+}
+
 static void print_result(const struct load *load)
 {
     const struct load_counts *counts = &load->counts;
     double seconds = (double)(load->loop->now_ns - load->counted_from_ns) / 1e9;
-    printf("{\"program\":\"load\",\"pipelining\":\"%s\",\"loop\":\"%s\",\"messages\":%" PRIu64,
-           modes[load->mode], load->plan.rate ? "open" : "closed",
+    printf("{\"program\":\"load\",\"tls\":\"%s\",\"pipelining\":\"%s\",\"loop\":\"%s\","
+           "\"messages\":%" PRIu64,
+           tls_names[load->tls], modes[load->mode], load->plan.rate ? "open" : "closed",
            counts->accepted + counts->deferred + counts->refused + counts->lost);
     printf(",\"accepted\":%" PRIu64 ",\"deferred\":%" PRIu64 ",\"refused\":%" PRIu64
            ",\"lost\":%" PRIu64,
@@ -46,6 +85,8 @@ int main(int argc, char **argv)
     static struct load load; /* a histogram is large */
     struct load_plan *plan = &load.plan;
     const char *to = NULL, *sizes = "10240", *domains = "destination.test", *mode = "classic";
+    const char *tls = "none", *login = NULL, *roots = "/etc/ssl/certs/ca-certificates.crt";
+    char login_memory[400];
     uint64_t connections = 20, seconds = 0;
     plan->recipients = 1;
     const struct argument table[] = {
@@ -62,12 +103,18 @@ int main(int argc, char **argv)
         {"pipelining", ARGUMENT_TEXT, &mode, "none, classic (default), behind, bdat"},
         {"rate", ARGUMENT_COUNT, &plan->rate, "messages a second: open loop"},
         {"warmup", ARGUMENT_COUNT, &load.warmup, "messages that are not counted"},
+        {"tls", ARGUMENT_TEXT, &tls, "none (default), starttls, implicit"},
+        {"roots", ARGUMENT_TEXT, &roots, "a PEM file for TLS; any certificate is taken anyway"},
+        {"login", ARGUMENT_TEXT, &login, "USER:PASSWORD for AUTH PLAIN"},
         {"first-number", ARGUMENT_COUNT, &plan->numbers, "of the recipients (0)"},
     };
     arguments_read("load: injects messages and measures how long each 250 takes.", table,
                    countof(table), argc, argv);
     load.to = arguments_address(to);
     load.mode = mode_named(mode);
+    load.tls = tls_named(tls);
+    load.login = login_text(login, login_memory, sizeof login_memory);
+    prepare_tls(&load, roots);
     load_plan_sizes(plan, sizes);
     load_plan_domains(plan, domains);
     if (plan->messages == 0 && seconds == 0)
@@ -88,6 +135,7 @@ int main(int argc, char **argv)
     int error = loop_run(&loop);
     print_result(&load);
     loop_fini(&loop);
+    tls_context_free(load.tls_context);
     load_sessions_free(&load, sessions, (unsigned)connections);
     load_plan_fini(plan);
     bool well = load.counts.deferred + load.counts.refused + load.counts.lost == 0;

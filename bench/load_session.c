@@ -10,7 +10,7 @@
 
 enum { DEADLINE_S = 120, RETRY_MS = 100, FAILURES_MAX = 1000, PIECES = 8, COMMAND = 512 };
 
-enum step { GREETING, EHLO, AUTH, RSET, MAIL, RCPT, DATA, TEXT, QUIT };
+enum step { GREETING, EHLO, STARTTLS, AUTH, RSET, MAIL, RCPT, DATA, TEXT, QUIT };
 
 struct transaction {
     struct load_message message;
@@ -27,7 +27,7 @@ struct load_session {
     struct reply_reader reader;
     struct transaction current, next;
     bool in_transaction, has_next; /* next: its envelope is out, behind current's text */
-    bool greeted, rejected, closing;
+    bool greeted, rejected, secured, closing;
     uint64_t messages; /* on this connection */
     uint8_t *steps;    /* replies to come: a ring */
     unsigned steps_size, steps_first, steps_count;
@@ -299,6 +299,16 @@ static void send_login(struct load_session *session)
     expect(session, AUTH);
 }
 
+static void start_tls(struct load_session *session)
+{
+    const struct tls_client_options options = {.name = SPAN("bench.test"), .insecure = true};
+    struct tls *tls = tls_new_client(session->load->tls_context, &options);
+    session->secured = true;
+    if (!tls ||
+        !conn_start_tls(&session->conn, tls, session->conn.loop->now_ns + DEADLINE_S * NS_PER_S))
+        conn_abort(&session->conn);
+}
+
 /* The last reply of a step that is no transaction's. */
 static void judge_session(struct load_session *session, enum step step, int code)
 {
@@ -306,6 +316,10 @@ static void judge_session(struct load_session *session, enum step step, int code
         greeted(session, code);
     else if (step == QUIT || code / 100 != 2)
         session->closing = true;
+    else if (step == EHLO && session->load->tls == LOAD_STARTTLS && !session->secured)
+        put_command(session, "STARTTLS\r\n", STARTTLS);
+    else if (step == STARTTLS)
+        start_tls(session);
     else if (step == EHLO && session->load->login)
         send_login(session);
     else
@@ -400,14 +414,20 @@ static void advance(struct conn *conn)
         gone(session);
         return;
     }
-    if (conn_sending(conn))
+    if (conn_sending(conn) || conn_handshaking(conn))
         return;
+    if ((events & CONN_CONNECTED) && session->load->tls == LOAD_IMPLICIT_TLS) {
+        start_tls(session);
+        return;
+    }
+    if ((events & CONN_SECURED) && session->load->tls == LOAD_STARTTLS)
+        put_command(session, "EHLO source.test\r\n", EHLO);
     read_replies(session);
     if (events & (CONN_ERROR | CONN_TIMEOUT))
         conn_abort(conn);
     else if (session->closing || (events & CONN_EOF))
         conn_close(conn);
-    else
+    else if (!conn_handshaking(conn))
         flush(session);
 }
 
@@ -422,7 +442,7 @@ static void connect_now(struct load_session *session)
     load->counts.connections++;
     session->reader = (struct reply_reader){0};
     session->in_transaction = session->has_next = false;
-    session->greeted = session->rejected = session->closing = false;
+    session->greeted = session->rejected = session->closing = session->secured = false;
     session->messages = 0;
     session->steps_count = session->piece_count = 0;
     expect(session, GREETING);

@@ -17,6 +17,7 @@
 #include "bench/replies.h"
 #include "core/conn.h"
 
+enum load_tls { LOAD_PLAIN, LOAD_STARTTLS, LOAD_IMPLICIT_TLS };
 enum load_mode { LOAD_NONE, LOAD_CLASSIC, LOAD_BEHIND, LOAD_BDAT, LOAD_MODES };
 
 struct load_counts {
@@ -34,10 +35,12 @@ struct load {
     struct load_counts counts;
     struct address to;
     enum load_mode mode;
-    const char *login;       /* the base64 text for AUTH PLAIN, or NULL */
-    uint64_t per_connection; /* messages; 0: any number */
-    uint64_t warmup;         /* messages that are not counted */
-    uint64_t ended;          /* messages, of any end */
+    enum load_tls tls;
+    struct tls_context *tls_context; /* any certificate will do */
+    const char *login;               /* the base64 text for AUTH PLAIN, or NULL */
+    uint64_t per_connection;         /* messages; 0: any number */
+    uint64_t warmup;                 /* messages that are not counted */
+    uint64_t ended;                  /* messages, of any end */
     uint64_t started_ns, counted_from_ns;
     struct list waiting; /* sessions that are free, while no message is due */
     unsigned sessions;   /* that are not over */

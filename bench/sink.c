@@ -28,6 +28,18 @@ static enum sink_stage stage_named(const char *name)
     arguments_wrong("--at: mail, rcpt or dot");
 }
 
+static void prepare_tls(struct sink_settings *settings, const char *certificate, const char *key)
+{
+    char error[TLS_ERROR];
+    const struct tls_identity_files files = {.certificate = certificate,
+                                             .key = key ? key : certificate};
+    if (certificate &&
+        tls_context_server(&files, 1, NULL, SPAN("sink"), &settings->tls, error) != 0)
+        arguments_wrong("--certificate: %s", error);
+    if (settings->implicit_tls && !settings->tls)
+        arguments_wrong("--implicit-tls needs --certificate");
+}
+
 static void print_counts(const struct tally *tally)
 {
     printf("{\"program\":\"sink\",\"messages\":%" PRIu64 ",\"recipients\":%" PRIu64
@@ -46,6 +58,7 @@ int main(int argc, char **argv)
 {
     struct sink_settings settings = {0};
     const char *listen = NULL, *tally_path = NULL, *stage = "rcpt";
+    const char *certificate = NULL, *key = NULL;
     uint64_t numbers = 0;
     bool no_pipelining = false, no_chunking = false;
     const struct argument table[] = {
@@ -58,6 +71,9 @@ int main(int argc, char **argv)
         {"no-pipelining", ARGUMENT_FLAG, &no_pipelining, "do not offer PIPELINING"},
         {"no-chunking", ARGUMENT_FLAG, &no_chunking, "do not offer CHUNKING"},
         {"check", ARGUMENT_FLAG, &settings.check, "compare each body with its X-Bench-Hash"},
+        {"certificate", ARGUMENT_TEXT, &certificate, "PEM file: offer STARTTLS"},
+        {"key", ARGUMENT_TEXT, &key, "its key, if that file does not hold it"},
+        {"implicit-tls", ARGUMENT_FLAG, &settings.implicit_tls, "TLS from the first octet"},
         {"tally", ARGUMENT_TEXT, &tally_path, "a file to count in, for others to map"},
         {"numbers", ARGUMENT_COUNT, &numbers, "count each of user0@ to user<N-1>@ there"},
     };
@@ -67,6 +83,7 @@ int main(int argc, char **argv)
     settings.pipelining = !no_pipelining;
     settings.chunking = !no_chunking;
     settings.stage = stage_named(stage);
+    prepare_tls(&settings, certificate, key);
     settings.tally = tally_open(tally_path, numbers);
     if (!settings.tally)
         return perror(tally_path), 1;

@@ -19,7 +19,7 @@ struct sink_session {
     unsigned recipients, numbers_capacity;
     uint64_t chunk_left;
     uint8_t reading; /* enum reading */
-    bool has_sender, chunk_last, delayed, delay_over, closing;
+    bool has_sender, chunk_last, delayed, delay_over, secured, starting_tls, closing;
     uint16_t line_len;
     char line[LINE_MAX_LEN]; /* an incomplete command line */
     struct sink replies;
@@ -140,6 +140,8 @@ static void run_ehlo(struct sink_session *session, struct span line)
         answer(session, "250-PIPELINING");
     if (session->settings->chunking)
         answer(session, "250-CHUNKING");
+    if (session->settings->tls && !session->secured)
+        answer(session, "250-STARTTLS");
     answer(session, "250-8BITMIME\r\n250-SIZE\r\n250 ENHANCEDSTATUSCODES");
 }
 
@@ -188,6 +190,12 @@ static void run_bdat(struct sink_session *session, struct span line)
     session->reading = READ_CHUNK;
 }
 
+static void run_starttls(struct sink_session *session, struct span line)
+{
+    session->starting_tls = session->settings->tls && !session->secured;
+    answer(session, session->starting_tls ? "220 2.0.0 go on" : "502 5.5.1 no TLS");
+}
+
 static void run_reset(struct sink_session *session, struct span line)
 {
     reset(session);
@@ -211,9 +219,10 @@ static void run_command(struct sink_session *session, struct span line)
         struct span verb;
         void (*run)(struct sink_session *session, struct span line);
     } verbs[] = {
-        {SPAN("RCPT"), run_rcpt}, {SPAN("MAIL"), run_mail}, {SPAN("DATA"), run_data},
-        {SPAN("BDAT"), run_bdat}, {SPAN("EHLO"), run_ehlo}, {SPAN("RSET"), run_reset},
-        {SPAN("QUIT"), run_quit}, {SPAN("HELO"), run_helo}, {SPAN("NOOP"), run_noop},
+        {SPAN("RCPT"), run_rcpt},         {SPAN("MAIL"), run_mail}, {SPAN("DATA"), run_data},
+        {SPAN("BDAT"), run_bdat},         {SPAN("EHLO"), run_ehlo}, {SPAN("RSET"), run_reset},
+        {SPAN("QUIT"), run_quit},         {SPAN("HELO"), run_helo}, {SPAN("NOOP"), run_noop},
+        {SPAN("STARTTLS"), run_starttls},
     };
     for (unsigned i = 0; i < countof(verbs); i++) {
         if (span_starts_with_any_case(line, verbs[i].verb)) {
@@ -279,7 +288,8 @@ static void read_input(struct sink_session *session, struct span *input)
 
 static bool may_read(const struct sink_session *session)
 {
-    return !session->closing && !session->delayed && session->replies.len + REPLY_ROOM <= REPLIES;
+    return !session->closing && !session->delayed && !session->starting_tls &&
+           session->replies.len + REPLY_ROOM <= REPLIES;
 }
 
 static void work(struct sink_session *session)
@@ -305,6 +315,17 @@ static void send_replies(struct sink_session *session)
     session->replies.len = 0;
 }
 
+static void start_tls(struct sink_session *session)
+{
+    struct conn *conn = &session->conn;
+    struct tls *tls = tls_new_server(session->settings->tls);
+    session->starting_tls = false;
+    session->secured = true;
+    reset(session);
+    if (!tls || !conn_start_tls(conn, tls, conn->loop->now_ns + IDLE_S * NS_PER_S))
+        conn_abort(conn);
+}
+
 static void advance(struct conn *conn)
 {
     struct sink_session *session = container_of(conn, struct sink_session, conn);
@@ -320,8 +341,12 @@ static void advance(struct conn *conn)
         conn_abort(conn);
         return;
     }
-    if (conn_sending(conn))
+    if (conn_sending(conn) || conn_handshaking(conn))
         return;
+    if (session->starting_tls) {
+        start_tls(session);
+        return;
+    }
     work(session);
     send_replies(session);
     if (session->closing || ((events & CONN_EOF) && !session->delayed && !conn_input(conn).len))
@@ -343,6 +368,7 @@ bool sink_session_open(const struct sink_settings *settings, struct loop *loop, 
     answer(session, "220 sink.test ESMTP");
     settings->tally->connections++;
     session->conn.peer = *peer;
+    session->starting_tls = settings->implicit_tls;
     conn_open(&session->conn, loop, fd, advance, loop->now_ns + IDLE_S * NS_PER_S);
     conn_wake(&session->conn);
     return true;

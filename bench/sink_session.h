@@ -18,6 +18,8 @@ struct sink_settings {
     double deferred, refused, closed; /* shares of answers that are 4xx, 5xx, 421 */
     enum sink_stage stage;            /* what gets these answers */
     bool pipelining, chunking, check;
+    struct tls_context *tls; /* NULL: none is offered */
+    bool implicit_tls;
 };
 
 /* The session frees itself when the connection is gone. False: no memory, `fd` is still the

@@ -127,6 +127,34 @@ class Tools(unittest.TestCase):
         self.assertEqual((counts["hash_right"], counts["hash_wrong"], counts["hash_missing"]),
                          (0, 1, 1))
 
+    def test_tls(self):
+        with tempfile.TemporaryDirectory() as folder:
+            certificate, key = os.path.join(folder, "c.pem"), os.path.join(folder, "k.pem")
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                            "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=bench.test",
+                            "-keyout", key, "-out", certificate], check=True, capture_output=True)
+            for kind, more in (("starttls", ()), ("implicit", ("--implicit-tls",))):
+                with self.subTest(kind):
+                    sink = Server(self, "sink", "--check", "--certificate", certificate, "--key",
+                                  key, *more)
+                    result = load(sink.port, "--messages", "200", "--connections", "4", "--tls",
+                                  kind, "--roots", certificate, "--per-connection", "20")
+                    self.assertEqual((result["accepted"], result["tls"]), (200, kind))
+                    self.assertEqual(sink.end()["hash_right"], 200)
+
+    def test_idle(self):
+        for kind in ("banner", "ehlo", "mail", "data"):
+            with self.subTest(kind):
+                sink = Server(self, "sink")
+                result = subprocess.run(
+                    [tool("idle"), "--to", f"127.0.0.1:{sink.port}", "--connections", "300",
+                     "--kind", kind, "--pid", str(sink.process.pid)], capture_output=True, text=True)
+                self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
+                facts = json.loads(result.stdout)
+                self.assertEqual((facts["connections"], facts["lost"]), (300, 0))
+                self.assertGreater(facts["process_anonymous_kb"], 0)
+                self.assertEqual(sink.end()["connections"], 300)
+
     def test_nonsense_is_refused(self):
         for options in (("--size", "10"), ("--pipelining", "fast"), ("--messages", "x"),
                         ("--never", "1"), ()):

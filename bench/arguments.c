@@ -1,5 +1,7 @@
 #include "bench/arguments.h"
 
+#include "core/base64.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,4 +88,24 @@ struct address arguments_address(const char *text)
     if (!text || !address_parse(span_string(text), 0, &address) || address_port(&address) == 0)
         arguments_wrong("%s: not an address with port", text ? text : "no address");
     return address;
+}
+
+const char *arguments_login(const char *login, char *memory, size_t capacity)
+{
+    if (!login)
+        return NULL;
+    char plain[256] = {0};
+    struct sink plain_sink, text_sink;
+    const char *colon = strchr(login, ':');
+    sink_init(&plain_sink, plain, sizeof plain);
+    sink_byte(&plain_sink, '\0');
+    sink_put(&plain_sink, span_first(span_string(login), colon ? (size_t)(colon - login) : 0));
+    sink_byte(&plain_sink, '\0');
+    sink_put(&plain_sink, span_string(colon ? colon + 1 : ""));
+    sink_init(&text_sink, memory, capacity);
+    base64_put(&text_sink, sink_span(&plain_sink));
+    sink_byte(&text_sink, '\0');
+    if (!colon || plain_sink.full || text_sink.full)
+        arguments_wrong("--login: USER:PASSWORD, not too long");
+    return memory;
 }

@@ -27,3 +27,6 @@ __attribute__((noreturn, format(printf, 1, 2))) void arguments_wrong(const char 
 
 /* "ADDRESS:PORT", or ends the program. */
 struct address arguments_address(const char *text);
+
+/* "USER:PASSWORD" as the argument of AUTH PLAIN (RFC 4616), in `memory`; NULL stays NULL. */
+const char *arguments_login(const char *login, char *memory, size_t capacity);

@@ -53,7 +53,7 @@ class Snapshot:
     def __init__(self, server, device, sink):
         self.cpu_s = server.meter.cpu_s()
         self.at_s = time.monotonic()
-        self.recipients = sink.recipients()
+        self.recipients = sink.count("recipients")
         self.written = server.meter.written_bytes()
         self.flushes, self.device_written = device.flushes(), device.written_bytes()
         self.counters = server.counters()
@@ -84,7 +84,7 @@ def load_options(case, messages):
 
 def await_recipients(server, sink, count):
     """All have arrived; the server has done what comes behind that."""
-    eventually(lambda: sink.recipients() >= count, "everything has arrived", PATIENCE_S)
+    eventually(lambda: sink.count("recipients") >= count, "everything has arrived", PATIENCE_S)
     time.sleep(SETTLE_S)
 
 
@@ -106,7 +106,7 @@ def measure_batch(server, sink, case, messages, place):
     facts = per_message(before, after, messages, place.exclusive)
     facts.update(rate_in=result["rate"], p50_us=result["latency_us"]["p50"],
                  p99_us=result["latency_us"]["p99"],
-                 rate=messages * 1e9 / (sink.last_ns() - began_ns),
+                 rate=messages * 1e9 / (sink.count("last_ns") - began_ns),
                  memory_mb=server.meter.memory_bytes() / 1e6, messages=messages)
     return facts
 
@@ -151,12 +151,18 @@ def measure_relay(case, system, scale, place):
     os.chmod(folder, 0o755)  # other servers' processes have users of their own
     tempfile.tempdir = folder
     group = meters.Group()
-    sink = servers.Sink(folder, *case.get("sink", []))
+    sink_options = case.get("sink", [])
+    if case.get("tls_out"):
+        certificate, key = servers.make_certificate(folder)
+        sink_options = [*sink_options, "--certificate", certificate, "--key", key]
+    sink = servers.Sink(folder, *sink_options)
     more = {}
     try:
         server = kind(folder, sink, case, group)
         try:
             facts = measure(server, sink, case, messages, place)
+            if case.get("tls_out") and not sink.count("secured"):
+                raise Failure("the server did not use TLS to deliver")
         finally:
             more = server.close() or {}
     finally:
@@ -177,10 +183,53 @@ def measure_queue(case, place):
         tempfile.tempdir = None
 
 
+def measure_idle(kind, place):
+    folder = tempfile.mkdtemp(prefix="ringpost-bench-", dir=place.folder)
+    tempfile.tempdir = folder
+    sink, group = servers.Sink(folder), meters.Group()
+    try:
+        server = servers.Ringpost(folder, sink, {"tls_in": kind == "tls"}, group)
+        try:
+            result = subprocess.run(
+                [servers.tool("idle"), "--to", f"127.0.0.1:{server.port}", "--kind", kind,
+                 "--connections", str(min(10_000, cases.MOST)), "--pid",
+                 str(server.daemon.process.pid)], check=True, stdout=subprocess.PIPE)
+        finally:
+            server.close()
+    finally:
+        sink.end()
+        group.close()
+        tempfile.tempdir = None
+        shutil.rmtree(folder, ignore_errors=True)
+    facts = json.loads(result.stdout)
+    return {"user_kb": facts["process_anonymous_kb"] + facts["process_mapped_kb"],
+            "kernel_kb": facts["kernel_slab_kb"] + facts["kernel_socket_buffers_kb"]
+            + facts["page_tables_kb"], "connections": facts["connections"]}
+
+
+def measure_micro(scale):
+    """Medians of five: CPU time, not that of the disk."""
+    result = subprocess.run(
+        [servers.tool("micro"), "--benchmark_format=json", "--benchmark_repetitions=5",
+         f"--benchmark_min_time={0.1 / scale}"], check=True, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL)
+    for found in json.loads(result.stdout)["benchmarks"]:
+        if found.get("aggregate_name") == "median":
+            facts = {"ns": found["cpu_time"]}
+            if "bytes_per_second" in found:
+                facts["mb_per_s"] = found["bytes_per_second"] / 1e6
+            yield found["run_name"], facts
+
+
 def measure(case, system, scale, place):
     """Pairs of (row, facts)."""
     if case["kind"] == "queue":
         return [(case["name"], measure_queue(case, place))]
+    if case["kind"] == "idle":
+        return [(f"idle: {kind}", measure_idle(kind, place))
+                for kind in ("banner", "ehlo", "mail", "data", "tls")]
+    if case["kind"] == "micro":
+        return list(measure_micro(scale))
     return [(case["name"], measure_relay(case, system, scale, place))]
 
 

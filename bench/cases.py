@@ -11,6 +11,11 @@ A case says what is sent, through which servers, and how it is measured:
 
 `quick` says whether --quick has it, too. Sizes are 1, 10 and 100 KB: 1024, 10240, 102400 octets."""
 
+import resource
+
+# Descriptors bound how many connections there can be.
+MOST = min(20_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 500)
+
 BASE = {"kind": "batch", "size": 10240, "recipients": 1, "connections": 20, "per_connection": 1000,
         "pipelining": "classic", "messages": 20000, "systems": ["ringpost"], "quick": False}
 
@@ -33,8 +38,14 @@ RELAY = [
     case("no pipelining", pipelining="none"),
     case("pipelined behind the dot", pipelining="behind", quick=True),
     case("BDAT", pipelining="bdat"),
+    case("TLS in", tls_in=True, load=["--tls", "starttls"], quick=True),
+    case("TLS in and out", tls_in=True, tls_out=True, load=["--tls", "starttls"]),
+    case("TLS, 1 message a connection", tls_in=True, load=["--tls", "starttls"], per_connection=1,
+         messages=4000),
+    case("DKIM, RSA 2048", dkim=["--bits", "2048"], messages=6000),
+    case("DKIM, Ed25519", dkim=["--type", "ed25519"]),
     case("one worker", workers=1, quick=True),
-    case("receivers take 50 ms", sink=["--delay-ms", "50"], connections_out=1000, messages=20000),
+    case("receivers take 50 ms", sink=["--delay-ms", "50"], connections_out=1000),
     case("receivers take 1 s", sink=["--delay-ms", "1000"], connections_out=10000, messages=20000),
 ]
 
@@ -46,11 +57,11 @@ SCALE = [
     case("beside 1,000,000 queued", rows=1_000_000, messages=20000, rounds=3),
     *[case(f"{count:,} connection{'s' * (count > 1)}", kind="window", connections=count,
            rate=0 if count == 1 else 4000, settle_s=settle_s, window_s=4)
-      for count, settle_s in ((1, 1), (20, 1), (1_000, 2), (20_000, 8))],
+      for count, settle_s in ((1, 1), (20, 1), (1_000, 2), (MOST, 8))],
     *[case(f"{in_flight:,} in flight", kind="window", rate=4000, connections=100,
-           sink=["--delay-ms", str(in_flight // 4)], connections_out=in_flight * 6 // 5,
+           sink=["--delay-ms", str(in_flight // 4)], connections_out=min(in_flight * 6 // 5, MOST),
            settle_s=settle_s, window_s=6)
-      for in_flight, settle_s in ((200, 2), (20_000, 12))],
+      for in_flight, settle_s in ((200, 2), (MOST - 1500, 12))],
 ]
 
 QUEUE = [

@@ -4,7 +4,6 @@
 #include "bench/arguments.h"
 #include "bench/load_session.h"
 #include "bench/program.h"
-#include "core/base64.h"
 #include "core/clock.h"
 
 #include <inttypes.h>
@@ -35,27 +34,6 @@ static void prepare_tls(struct load *load, const char *roots)
     char error[TLS_ERROR];
     if (load->tls != LOAD_PLAIN && tls_context_client(roots, &load->tls_context, error) != 0)
         arguments_wrong("--roots: %s", error);
-}
-
-/* "user:password" as the one argument of AUTH PLAIN (RFC 4616). */
-static const char *login_text(const char *login, char *text, size_t capacity)
-{
-    if (!login)
-        return NULL;
-    char plain[256] = {0};
-    struct sink plain_sink, text_sink;
-    const char *colon = strchr(login, ':');
-    sink_init(&plain_sink, plain, sizeof plain);
-    sink_byte(&plain_sink, '\0');
-    sink_put(&plain_sink, span_first(span_string(login), colon ? (size_t)(colon - login) : 0));
-    sink_byte(&plain_sink, '\0');
-    sink_put(&plain_sink, span_string(colon ? colon + 1 : ""));
-    sink_init(&text_sink, text, capacity);
-    base64_put(&text_sink, sink_span(&plain_sink));
-    sink_byte(&text_sink, '\0');
-    if (!colon || plain_sink.full || text_sink.full)
-        arguments_wrong("--login: USER:PASSWORD, not too long");
-    return text;
 }
 
 static void print_result(const struct load *load)
@@ -113,7 +91,7 @@ int main(int argc, char **argv)
     load.to = arguments_address(to);
     load.mode = mode_named(mode);
     load.tls = tls_named(tls);
-    load.login = login_text(login, login_memory, sizeof login_memory);
+    load.login = arguments_login(login, login_memory, sizeof login_memory);
     prepare_tls(&load, roots);
     load_plan_sizes(plan, sizes);
     load_plan_domains(plan, domains);

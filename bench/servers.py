@@ -59,10 +59,10 @@ class Tool:
 class Sink(Tool):
     """With its counts, as they stand (struct tally in tally.h)."""
 
-    LAYOUT = struct.Struct("=16Q")
+    LAYOUT = struct.Struct("=17Q")
     FIELDS = ("messages", "recipients", "bytes", "connections", "duplicates", "strangers",
               "hash_right", "hash_wrong", "hash_missing", "deferred", "refused", "closed",
-              "by_chunks", "first_ns", "last_ns", "numbers")
+              "by_chunks", "secured", "first_ns", "last_ns", "numbers")
 
     def __init__(self, folder, *options, numbers=0):
         path = os.path.join(folder, "tally")
@@ -75,20 +75,17 @@ class Sink(Tool):
     def counts(self):
         return dict(zip(self.FIELDS, self.LAYOUT.unpack_from(self.memory)))
 
-    def recipients(self):
-        return struct.unpack_from("=Q", self.memory, 8)[0]
+    def count(self, name):
+        return struct.unpack_from("=Q", self.memory, 8 * self.FIELDS.index(name))[0]
 
     def distinct(self):
         """Recipients that are ours, each once; needs `numbers`."""
         counts = self.counts()
         return counts["recipients"] - counts["duplicates"] - counts["strangers"]
 
-    def last_ns(self):
-        return struct.unpack_from("=Q", self.memory, 8 * 14)[0]
-
     def ask_first(self):
         """The next message sets first_ns anew."""
-        struct.pack_into("=Q", self.memory, 8 * 13, 0)
+        struct.pack_into("=Q", self.memory, 8 * self.FIELDS.index("first_ns"), 0)
 
     def missing(self):
         return self.memory[self.LAYOUT.size:].count(0)
@@ -103,19 +100,43 @@ def load(port, *options):
     return json.loads(result.stdout)
 
 
+def make_certificate(folder):
+    """(certificate, key) of bench.test."""
+    paths = os.path.join(folder, "certificate.pem"), os.path.join(folder, "key.pem")
+    if not os.path.exists(paths[0]):
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                        "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj",
+                        "/CN=bench.test", "-out", paths[0], "-keyout", paths[1]],
+                       check=True, capture_output=True)
+    return paths
+
+
 class Ringpost:
     def __init__(self, folder, sink, case, group):
         # Its folder is made below tempfile.tempdir, which is `folder`.
+        self.port, tables = None, []
+        if case.get("tls_in"):
+            self.port = harness.free_port()
+            certificate, key = make_certificate(folder)
+            tables += ["[[listener]]", f'address = "127.0.0.1:{self.port}"', 'service = "smtp"',
+                       'relay_from = ["127.0.0.0/8"]', 'tls = "starttls"',
+                       f'certificate = "{certificate}"', f'key = "{key}"']
+        if case.get("dkim"):
+            key = os.path.join(folder, "dkim.pem")
+            subprocess.run([harness.program("ringpost"), "dkim", "new", key, *case["dkim"]],
+                           check=True, capture_output=True)
+            tables += ["[[dkim]]", 'domain = "source.test"', 'selector = "s1"', f'key = "{key}"']
         self.daemon = harness.Ringpost(
             workers=case.get("workers", 2), routes={"*": [f"127.0.0.1:{sink.port}"]},
             delivery={"connection_limit": case.get("connections_out", CONNECTIONS_OUT),
-                      "max_deliveries_per_connection": 100_000},
+                      "max_deliveries_per_connection": 100_000,
+                      "enable_tls": "OpportunisticInsecure"},
             limits={"connections": 50_000, "connections_per_address": 50_000,
-                    "messages_per_connection": 1_000_000})
+                    "messages_per_connection": 1_000_000}, tables="\n".join(tables))
         self.prepare(case)
         self.daemon.start()
         group.enter(self.daemon.process.pid)
-        self.port = self.daemon.port
+        self.port = self.port or self.daemon.port
         self.meter = meters.Meter(group, self.daemon.process.pid)
         # What the start itself has used was charged elsewhere, or is in `before`.
 
@@ -380,15 +401,15 @@ class Exim:
 
 
 class EximTuned(Exim):
-    """As somebody who sends in bulk would: no limit on what is delivered at once per connection, the
-    queue in many folders, few look-ups, connections kept for many messages."""
+    """As somebody who sends in bulk would: everything through the queue, so that a runner sends many
+    messages over one connection; many runners; the queue in many folders; few look-ups."""
 
+    runner = ["-q1s"]
     more = """\
 smtp_accept_max = 200
-smtp_accept_queue_per_connection = 0
 smtp_accept_max_per_connection = 0
+queue_only = true
 split_spool_directory = true
-remote_max_parallel = 20
 queue_run_max = 20
 host_lookup =
 rfc1413_query_timeout = 0s

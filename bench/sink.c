@@ -45,10 +45,10 @@ static void print_counts(const struct tally *tally)
     printf("{\"program\":\"sink\",\"messages\":%" PRIu64 ",\"recipients\":%" PRIu64
            ",\"bytes\":%" PRIu64 ",\"by_chunks\":%" PRIu64 ",\"connections\":%" PRIu64,
            tally->messages, tally->recipients, tally->bytes, tally->by_chunks, tally->connections);
-    printf(",\"duplicates\":%" PRIu64 ",\"strangers\":%" PRIu64 ",\"hash_right\":%" PRIu64
-           ",\"hash_wrong\":%" PRIu64 ",\"hash_missing\":%" PRIu64,
-           tally->duplicates, tally->strangers, tally->hash_right, tally->hash_wrong,
-           tally->hash_missing);
+    printf(",\"secured\":%" PRIu64 ",\"duplicates\":%" PRIu64 ",\"strangers\":%" PRIu64
+           ",\"hash_right\":%" PRIu64 ",\"hash_wrong\":%" PRIu64 ",\"hash_missing\":%" PRIu64,
+           tally->secured, tally->duplicates, tally->strangers, tally->hash_right,
+           tally->hash_wrong, tally->hash_missing);
     printf(",\"deferred\":%" PRIu64 ",\"refused\":%" PRIu64 ",\"closed\":%" PRIu64
            ",\"cpu_s\":%.3f}\n",
            tally->deferred, tally->refused, tally->closed, program_cpu_s());
@@ -58,7 +58,8 @@ int main(int argc, char **argv)
 {
     struct sink_settings settings = {0};
     const char *listen = NULL, *tally_path = NULL, *stage = "rcpt";
-    const char *certificate = NULL, *key = NULL;
+    const char *certificate = NULL, *key = NULL, *login = NULL;
+    char login_memory[400];
     uint64_t numbers = 0;
     bool no_pipelining = false, no_chunking = false;
     const struct argument table[] = {
@@ -74,6 +75,7 @@ int main(int argc, char **argv)
         {"certificate", ARGUMENT_TEXT, &certificate, "PEM file: offer STARTTLS"},
         {"key", ARGUMENT_TEXT, &key, "its key, if that file does not hold it"},
         {"implicit-tls", ARGUMENT_FLAG, &settings.implicit_tls, "TLS from the first octet"},
+        {"login", ARGUMENT_TEXT, &login, "USER:PASSWORD that clients must know (AUTH PLAIN)"},
         {"tally", ARGUMENT_TEXT, &tally_path, "a file to count in, for others to map"},
         {"numbers", ARGUMENT_COUNT, &numbers, "count each of user0@ to user<N-1>@ there"},
     };
@@ -83,6 +85,7 @@ int main(int argc, char **argv)
     settings.pipelining = !no_pipelining;
     settings.chunking = !no_chunking;
     settings.stage = stage_named(stage);
+    settings.login = arguments_login(login, login_memory, sizeof login_memory);
     prepare_tls(&settings, certificate, key);
     settings.tally = tally_open(tally_path, numbers);
     if (!settings.tally)

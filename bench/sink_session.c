@@ -19,7 +19,7 @@ struct sink_session {
     unsigned recipients, numbers_capacity;
     uint64_t chunk_left;
     uint8_t reading; /* enum reading */
-    bool has_sender, chunk_last, delayed, delay_over, secured, starting_tls, closing;
+    bool has_sender, chunk_last, delayed, delay_over, secured, starting_tls, known, closing;
     uint16_t line_len;
     char line[LINE_MAX_LEN]; /* an incomplete command line */
     struct sink replies;
@@ -142,6 +142,8 @@ static void run_ehlo(struct sink_session *session, struct span line)
         answer(session, "250-CHUNKING");
     if (session->settings->tls && !session->secured)
         answer(session, "250-STARTTLS");
+    if (session->settings->login)
+        answer(session, "250-AUTH PLAIN");
     answer(session, "250-8BITMIME\r\n250-SIZE\r\n250 ENHANCEDSTATUSCODES");
 }
 
@@ -151,9 +153,19 @@ static void run_helo(struct sink_session *session, struct span line)
     answer(session, "250 sink.test");
 }
 
+static void run_auth(struct sink_session *session, struct span line)
+{
+    static const struct span plain = SPAN("AUTH PLAIN ");
+    const char *login = session->settings->login;
+    session->known = login && span_starts_with_any_case(line, plain) &&
+                     span_equals(span_skip(line, plain.len), span_string(login));
+    answer(session, session->known ? "235 2.7.0 welcome" : "535 5.7.8 no");
+}
+
 static void run_mail(struct sink_session *session, struct span line)
 {
-    const char *refusal = refuse(session, SINK_AT_MAIL);
+    bool stranger = session->settings->login && !session->known;
+    const char *refusal = stranger ? "530 5.7.0 who are you" : refuse(session, SINK_AT_MAIL);
     session->has_sender = !refusal;
     answer(session, refusal ? refusal : "250 2.1.0 ok");
 }
@@ -222,7 +234,7 @@ static void run_command(struct sink_session *session, struct span line)
         {SPAN("RCPT"), run_rcpt},         {SPAN("MAIL"), run_mail}, {SPAN("DATA"), run_data},
         {SPAN("BDAT"), run_bdat},         {SPAN("EHLO"), run_ehlo}, {SPAN("RSET"), run_reset},
         {SPAN("QUIT"), run_quit},         {SPAN("HELO"), run_helo}, {SPAN("NOOP"), run_noop},
-        {SPAN("STARTTLS"), run_starttls},
+        {SPAN("STARTTLS"), run_starttls}, {SPAN("AUTH"), run_auth},
     };
     for (unsigned i = 0; i < countof(verbs); i++) {
         if (span_starts_with_any_case(line, verbs[i].verb)) {
@@ -343,6 +355,8 @@ static void advance(struct conn *conn)
     }
     if (conn_sending(conn) || conn_handshaking(conn))
         return;
+    if (events & CONN_SECURED)
+        session->settings->tally->secured++;
     if (session->starting_tls) {
         start_tls(session);
         return;

@@ -20,6 +20,7 @@ struct sink_settings {
     bool pipelining, chunking, check;
     struct tls_context *tls; /* NULL: none is offered */
     bool implicit_tls;
+    const char *login; /* what AUTH PLAIN must say before MAIL is answered 250; NULL: nobody asks */
 };
 
 /* The session frees itself when the connection is gone. False: no memory, `fd` is still the

@@ -16,6 +16,7 @@ struct tally {
     uint64_t hash_right, hash_wrong, hash_missing;
     uint64_t deferred, refused, closed; /* answers 4xx, 5xx and 421 that we gave */
     uint64_t by_chunks;                 /* messages that came by BDAT */
+    uint64_t secured;                   /* connections with TLS */
     uint64_t first_ns, last_ns;         /* CLOCK_MONOTONIC of messages; who sets the first to 0 asks
                                          * anew */
     uint64_t numbers;

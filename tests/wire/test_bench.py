@@ -140,7 +140,14 @@ class Tools(unittest.TestCase):
                     result = load(sink.port, "--messages", "200", "--connections", "4", "--tls",
                                   kind, "--roots", certificate, "--per-connection", "20")
                     self.assertEqual((result["accepted"], result["tls"]), (200, kind))
-                    self.assertEqual(sink.end()["hash_right"], 200)
+                    counts = sink.end()
+                    self.assertEqual(counts["hash_right"], 200)
+                    self.assertEqual(counts["secured"], result["connections"])
+
+    def test_login(self):
+        sink = Server(self, "sink", "--login", "ann:secret")
+        self.assertEqual(load(sink.port, "--messages", "20", "--login", "ann:secret")["accepted"], 20)
+        self.assertEqual(load(sink.port, "--messages", "20", status=1)["refused"], 20)
 
     def test_idle(self):
         for kind in ("banner", "ehlo", "mail", "data"):
@@ -153,7 +160,7 @@ class Tools(unittest.TestCase):
                 facts = json.loads(result.stdout)
                 self.assertEqual((facts["connections"], facts["lost"]), (300, 0))
                 self.assertGreater(facts["process_anonymous_kb"], 0)
-                self.assertEqual(sink.end()["connections"], 300)
+                self.assertEqual(sink.end()["connections"], 300 + 1)  # one asked if it listens
 
     def test_nonsense_is_refused(self):
         for options in (("--size", "10"), ("--pipelining", "fast"), ("--messages", "x"),

@@ -45,7 +45,11 @@ static bool write_report(struct intake *intake, struct bounce *bounce)
         return false;
     message->body_len = message->body.len;
     message->envelope.flags = flags | ENVELOPE_DSN;
-    return true;
+    struct share *share = message->share;
+    if (!share->reserve_seal)
+        return true;
+    intake->seal = share->reserve_seal(share->seal_context, message);
+    return intake->seal != NULL;
 }
 
 static bool holds_fresh(const struct settlement *settlement)

@@ -1,7 +1,7 @@
 /* The way of a batch that moves a row to its next state:
  *
- *     journal durable --> (several rows: references known, its turn) --> submitted --> committed
- *                                   ^                                        |
+ *     journal durable --> reports sealed --> (several rows: references known, its turn) -->
+ * submitted --> committed ^                                        |
  *                                   +---- tick, when the disk has room <-- failed: stuck
  *
  * Failure modes. A journal that cannot follow does not hold up the queue: the store decides whether
@@ -15,6 +15,7 @@
 #include <errno.h>
 
 static void on_journaled(struct op *op);
+static void on_sealed(struct op *op);
 static void on_committed(struct op *op);
 
 struct settlement *settlement_new(struct held *held, bool verdict)
@@ -32,6 +33,7 @@ struct settlement *settlement_new(struct held *held, bool verdict)
     settlement->arena = arena;
     settlement->verdict = verdict;
     op_init(&settlement->journaled, on_journaled);
+    op_init(&settlement->sealed, on_sealed);
     commit_init(&settlement->commit, share->loop, COMMIT_WRITTEN, on_committed);
     held_set_busy(held, HELD_SETTLING);
     share->settling++;
@@ -258,9 +260,36 @@ void settlement_go(struct settlement *settlement, bool last)
     share_submit(settlement->share, &settlement->commit);
 }
 
+/* True: a report waits for its seal. */
+static bool seal_reports(struct settlement *settlement)
+{
+    struct share *share = settlement->share;
+    for (unsigned i = 0; i < settlement->report_count; i++) {
+        if (!settlement->reports[i]->seal)
+            continue;
+        settlement->sealing = i;
+        share->fill_seal(share->seal_context, settlement->reports[i]->seal, &settlement->sealed);
+        return true;
+    }
+    return false;
+}
+
+static void on_sealed(struct op *op)
+{
+    struct settlement *settlement = container_of(op, struct settlement, sealed);
+    if (op->result < 0) {
+        stick(settlement);
+        return;
+    }
+    settlement->reports[settlement->sealing]->seal = NULL;
+    settlement_retry(settlement);
+}
+
 void settlement_retry(struct settlement *settlement)
 {
     bool last = false;
+    if (seal_reports(settlement))
+        return;
     if (!ends_one_of_several(settlement) || several_join(settlement, &last))
         settlement_go(settlement, last);
 }

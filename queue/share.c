@@ -329,6 +329,14 @@ void share_look_drained(struct share *share)
     }
 }
 
+void share_seal_reports(struct share *share, share_reserve_seal *reserve, share_fill_seal *fill,
+                        void *context)
+{
+    share->reserve_seal = reserve;
+    share->fill_seal = fill;
+    share->seal_context = context;
+}
+
 void share_drain(struct share *share, struct op *done)
 {
     share->draining = true;

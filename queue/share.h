@@ -140,6 +140,18 @@ void share_return(struct share *share, struct row *row);
  * share_pull says PULL_LOADING. A second call for the same queue replaces the verdict. */
 void share_settle_queue(struct share *share, struct queue *queue, const struct attempt *attempt);
 
+/* ---- reports of ours ---- */
+
+/* `message` is written, but for its head: puts signatures in front of it whose places are filled
+ * later. NULL: no memory. What it returns lies in the message's arena. */
+typedef void *share_reserve_seal(void *context, struct message *message);
+/* Fills the places; always ends in `done`, later: 0, or negative, and it is asked for again. */
+typedef void share_fill_seal(void *context, void *seal, struct op *done);
+
+/* From now on reports are sealed before they are committed. */
+void share_seal_reports(struct share *share, share_reserve_seal *reserve, share_fill_seal *fill,
+                        void *context);
+
 /* ---- life ---- */
 
 struct share_limits {

@@ -124,6 +124,7 @@ struct intake {
     struct list_link link; /* share->stuck_withdrawals */
     bool fresh, withdrawn;
     struct upload *upload;
+    void *seal; /* of a report that is not sealed yet */
     struct commit commit;
     struct op *done;     /* set: share_accept was called */
     uint64_t ceiling_ms; /* 0: the batch holds none */
@@ -138,6 +139,8 @@ struct settlement {
     struct share *share;
     struct held *held;
     struct op journaled;
+    struct op sealed; /* the seal of report `sealing` */
+    unsigned sealing;
     struct commit commit;
     struct arena arena;
     struct stored_queue *target; /* it goes on there; NULL: where it is */
@@ -161,6 +164,9 @@ struct share {
     struct share_limits limits;
     share_on_ready *on_ready;
     void *context;
+    share_reserve_seal *reserve_seal; /* NULL: reports are not sealed */
+    share_fill_seal *fill_seal;
+    void *seal_context;
     struct journal *journal;
     struct chunk_pool inbound, own; /* messages from outside; settlements and reports */
     struct ids ids;

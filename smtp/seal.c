@@ -2,7 +2,6 @@
  * done once, when it has ended and lies in the message's text. */
 #include "smtp/seal.h"
 
-#include "core/base64.h"
 #include "smtp/dkim_write.h"
 #include "smtp/mailbox.h"
 
@@ -207,9 +206,11 @@ static void select_fields(struct selection *selection, const struct seal *seal,
         select_name(selection, seal, SPAN("From"));
 }
 
-static bool write_unsigned(struct seal *seal, const struct dkim_key *key,
-                           const struct selection *selection, uint64_t wall_ms)
+/* The whole field in one piece, with any signature of the right length. */
+static char *write_field(struct seal *seal, const struct dkim_key *key,
+                         const struct selection *selection, uint64_t wall_ms, struct sink *sink)
 {
+    static const char any[SIGN_LEN];
     struct dkim_written written = {
         .algorithm = sign_key_algorithm(key->key),
         .body_canon = key->body_canon,
@@ -221,19 +222,19 @@ static bool write_unsigned(struct seal *seal, const struct dkim_key *key,
         .names = selection->names,
         .name_count = selection->count,
     };
-    size_t room = dkim_write_room(&written);
+    size_t room = dkim_write_room(&written) + DKIM_SIGNATURE_TEXT;
     char *text = arena_take(seal->arena, room);
-    struct sink sink;
     if (!text)
-        return false;
-    sink_init(&sink, text, room);
-    dkim_write(&written, &sink);
-    check(!sink.full);
-    seal->unsigned_field = sink_span(&sink);
-    return true;
+        return NULL;
+    sink_init(sink, text, room);
+    dkim_write(&written, sink);
+    char *behind = text + sink->len;
+    dkim_write_signature(span_of(any, sign_key_signature_len(key->key)), sink);
+    check(!sink->full);
+    return behind;
 }
 
-static void hash_header(const struct seal *seal, const struct selection *selection,
+static void hash_header(const struct selection *selection, struct span unsigned_field,
                         uint8_t ret_digest[DIGEST_LEN])
 {
     struct digest digest;
@@ -241,49 +242,85 @@ static void hash_header(const struct seal *seal, const struct selection *selecti
     for (unsigned i = 0; i < selection->count; i++)
         if (selection->fields[i])
             dkim_field_put(DKIM_RELAXED, selection->fields[i]->text, true, emit_to_digest, &digest);
-    dkim_field_put(DKIM_RELAXED, seal->unsigned_field, false, emit_to_digest, &digest);
+    dkim_field_put(DKIM_RELAXED, unsigned_field, false, emit_to_digest, &digest);
     digest_finish(&digest, ret_digest);
 }
 
-bool seal_prepare(struct seal *seal, uint64_t wall_ms, struct signing *ret_signing)
+static bool add_piece(struct seal *seal, struct text *text, struct span octets)
+{
+    struct text_piece *piece = arena_take_zeroed(seal->arena, sizeof *piece);
+    if (!piece)
+        return false;
+    piece->data = (char *)(uintptr_t)octets.data;
+    piece->len = octets.len;
+    if (text->last)
+        text->last->next = piece;
+    else
+        text->first = piece;
+    text->last = piece;
+    text->pieces++;
+    text->len += octets.len;
+    return true;
+}
+
+static enum seal_skipped reserve_one(struct seal *seal, unsigned index, uint64_t wall_ms,
+                                     struct text *fields)
 {
     struct selection selection;
+    struct sink sink;
+    const struct dkim_key *key = seal->chosen[index];
+    struct seal_place *place = &seal->places[index];
+    select_fields(&selection, seal, key);
+    if (selection.full)
+        return SEAL_TOO_LARGE;
+    place->key = key->key;
+    place->at = write_field(seal, key, &selection, wall_ms, &sink);
+    if (!place->at || !add_piece(seal, fields, sink_span(&sink)))
+        return SEAL_FAILED;
+    struct span field = sink_span(&sink);
+    hash_header(&selection, span_first(field, (size_t)(place->at - field.data)), place->digest);
+    return SEAL_SIGNED;
+}
+
+static void put_in_front(struct text *fields, struct text *head)
+{
+    if (!fields->first)
+        return;
+    fields->last->next = head->first;
+    fields->len += head->len;
+    fields->pieces += head->pieces;
+    if (head->last)
+        fields->last = head->last;
+    *head = *fields;
+}
+
+bool seal_reserve(struct seal *seal, uint64_t wall_ms, struct text *head)
+{
+    struct text fields = {0};
     check(seal->ended);
+    for (unsigned i = 0; i < seal->chosen_count && seal->skipped == SEAL_SIGNED; i++)
+        seal->skipped = (uint8_t)reserve_one(seal, i, wall_ms, &fields);
+    if (seal->skipped == SEAL_SIGNED)
+        put_in_front(&fields, head);
+    return seal->skipped != SEAL_FAILED;
+}
+
+bool seal_prepare(const struct seal *seal, struct signing *ret_signing)
+{
     if (seal_finished(seal))
         return false;
-    const struct dkim_key *key = seal->chosen[seal->made];
-    select_fields(&selection, seal, key);
-    if (selection.full || !write_unsigned(seal, key, &selection, wall_ms)) {
-        seal->skipped = selection.full ? SEAL_TOO_LARGE : SEAL_FAILED;
-        return false;
-    }
-    ret_signing->key = key->key;
-    hash_header(seal, &selection, ret_signing->digest);
+    const struct seal_place *place = &seal->places[seal->made];
+    ret_signing->key = place->key;
+    memcpy(ret_signing->digest, place->digest, DIGEST_LEN);
     return true;
 }
 
 void seal_complete(struct seal *seal, const struct signing *signing)
 {
-    char text[DKIM_SIGNATURE_TEXT];
     struct sink sink;
-    sink_init(&sink, text, sizeof text);
-    dkim_write_signature(span_of(signing->signature, sign_key_signature_len(signing->key)), &sink);
-    check(!sink.full);
-    if (signing->failed || !text_append(&seal->head, seal->arena, seal->unsigned_field) ||
-        !text_append(&seal->head, seal->arena, sink_span(&sink)))
-        seal->skipped = SEAL_FAILED;
-    seal->made++;
-}
-
-void seal_put_head(struct seal *seal, struct text *head)
-{
-    if (!seal->head.first)
+    if (signing->failed)
         return;
-    seal->head.last->next = head->first;
-    seal->head.len += head->len;
-    seal->head.pieces += head->pieces;
-    if (head->last)
-        seal->head.last = head->last;
-    *head = seal->head;
-    seal->head = (struct text){0};
+    sink_init(&sink, seal->places[seal->made].at, DKIM_SIGNATURE_TEXT);
+    dkim_write_signature(span_of(signing->signature, sign_key_signature_len(signing->key)), &sink);
+    seal->made++;
 }

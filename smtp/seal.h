@@ -4,8 +4,12 @@
  * the author's keys want: at the end of the header section the author is known. What costs time, a
  * signature, is a step of its own:
  *
- *     seal_new --> seal_add ... --> seal_end --> while (seal_prepare) sign_batch, seal_complete
- *                                                --> seal->head in front of the message's head
+ *     seal_new --> seal_add ... --> seal_end --> seal_reserve, the fields stand in front of the
+ * head
+ *                                                --> while (seal_prepare) sign_batch, seal_complete
+ *
+ * seal_reserve writes the finished fields but for the signatures themselves, whose lengths are
+ * known: where they lie may be handed on while they are being made.
  *
  * A message that cannot be signed so that every verifier agrees (no From, a header section with a
  * line that is no field, too large a one) gets no signature and goes out without: seal->skipped
@@ -42,6 +46,13 @@ struct seal_body {
     bool wanted;
 };
 
+/* A signature that is to be made. */
+struct seal_place {
+    const struct sign_key *key;
+    char *at; /* behind "b=" */
+    uint8_t digest[DIGEST_LEN];
+};
+
 struct seal {
     struct arena *arena;
     const struct dkim_keys *keys;
@@ -55,9 +66,8 @@ struct seal {
     struct header_field *fields;
     unsigned field_count;
     const struct dkim_key *chosen[SEAL_KEYS];
+    struct seal_place places[SEAL_KEYS];
     unsigned chosen_count, made;
-    struct span unsigned_field; /* of the signature that is being made: up to "b=" */
-    struct text head;           /* the finished fields, the first key's on top */
 };
 
 /* `message` is the text that the octets given to seal_add have been appended to. NULL: no memory.
@@ -70,16 +80,17 @@ void seal_add(struct seal *seal, struct span octets);
 /* They were all. */
 void seal_end(struct seal *seal);
 
-/* Behind seal_end. True: `ret_signing` has a key and a digest to sign; then seal_complete. False:
- * there is nothing more to sign. `wall_ms` is the time in the signature. */
-bool seal_prepare(struct seal *seal, uint64_t wall_ms, struct signing *ret_signing);
+/* Behind seal_end: puts the fields in front of `head`, which is in the seal's arena; the first
+ * key's on top. `wall_ms` is the time in them. False: no memory, `head` is as it was. */
+MUST_USE bool seal_reserve(struct seal *seal, uint64_t wall_ms, struct text *head);
+
+/* True: `ret_signing` has a key and a digest to sign; then seal_complete, which writes the
+ * signature where it belongs (if it could not be made, it may be asked for again). */
+bool seal_prepare(const struct seal *seal, struct signing *ret_signing);
 void seal_complete(struct seal *seal, const struct signing *signing);
 
-/* Behind seal_end: seal_prepare will say false. */
+/* Behind seal_reserve: seal_prepare will say false. */
 static inline bool seal_finished(const struct seal *seal)
 {
     return seal->skipped != SEAL_SIGNED || seal->made == seal->chosen_count;
 }
-
-/* Puts the signatures in front of `head`, whose arena is the seal's. */
-void seal_put_head(struct seal *seal, struct text *head);

@@ -17,28 +17,13 @@ static void count(struct sealer *sealer, const struct seal *seal)
         metric_add(sealer->metrics, METRIC_DKIM_UNSIGNED, 1);
 }
 
-static void finish(struct sealer *sealer, struct sealing *sealing)
+static void finish(struct sealer *sealer, struct sealing *sealing, int result)
 {
-    bool failed = sealing->seal->skipped == SEAL_FAILED;
     list_remove(&sealing->link);
-    count(sealer, sealing->seal);
-    seal_put_head(sealing->seal, sealing->head);
+    if (result == 0)
+        count(sealer, sealing->seal);
     sealing->seal = NULL;
-    loop_ready(sealer->loop, sealing->done, failed ? -ENOMEM : 0);
-}
-
-/* The first in the list that has something to sign; those before it are done. */
-static struct sealing *next_signing(struct sealer *sealer, struct signing *ret_signing)
-{
-    for (struct list_link *link; (link = list_first(&sealer->waiting));) {
-        struct sealing *sealing = container_of(link, struct sealing, link);
-        if (seal_prepare(sealing->seal, sealer->loop->wall_ms, ret_signing)) {
-            list_remove(link); /* it comes back when it is signed: once in a batch */
-            return sealing;
-        }
-        finish(sealer, sealing);
-    }
-    return NULL;
+    loop_ready(sealer->loop, sealing->done, result);
 }
 
 static void on_turn(struct op *op)
@@ -46,19 +31,20 @@ static void on_turn(struct op *op)
     struct sealer *sealer = container_of(op, struct sealer, next_turn);
     struct signing batch[WIDTH_MOST];
     struct sealing *sealings[WIDTH_MOST];
-    unsigned width = sign_batch_width() < WIDTH_MOST ? sign_batch_width() : WIDTH_MOST, filled = 0;
-    while (filled < width && (sealings[filled] = next_signing(sealer, &batch[filled])))
-        filled++;
-    sign_batch(batch, filled);
-    while (filled-- > 0) {
-        seal_complete(sealings[filled]->seal, &batch[filled]);
-        list_prepend(&sealer->waiting, &sealings[filled]->link);
+    unsigned width = sign_batch_width() < WIDTH_MOST ? sign_batch_width() : WIDTH_MOST, count = 0;
+    list_for_each (&sealer->waiting, link, following) {
+        if (count == width)
+            break;
+        sealings[count] = container_of(link, struct sealing, link);
+        check(seal_prepare(sealings[count]->seal, &batch[count]));
+        count++;
     }
-    /* Those that this completed are found, and answered, without waiting for the next turn. */
-    struct list_link *link;
-    while ((link = list_first(&sealer->waiting)) &&
-           seal_finished(container_of(link, struct sealing, link)->seal))
-        finish(sealer, container_of(link, struct sealing, link));
+    sign_batch(batch, count);
+    for (unsigned i = 0; i < count; i++) {
+        seal_complete(sealings[i]->seal, &batch[i]);
+        if (batch[i].failed || seal_finished(sealings[i]->seal))
+            finish(sealer, sealings[i], batch[i].failed ? -ENOMEM : 0);
+    }
     turn_later(sealer);
 }
 
@@ -70,12 +56,12 @@ void sealer_init(struct sealer *sealer, struct loop *loop, struct metrics *metri
 }
 
 void sealer_start(struct sealer *sealer, struct sealing *sealing, struct seal *seal,
-                  struct text *head, struct op *done)
+                  struct op *done)
 {
-    *sealing = (struct sealing){.seal = seal, .head = head, .done = done};
+    *sealing = (struct sealing){.seal = seal, .done = done};
     list_append(&sealer->waiting, &sealing->link);
     if (seal_finished(seal))
-        finish(sealer, sealing);
+        finish(sealer, sealing, 0);
     else
         turn_later(sealer);
 }

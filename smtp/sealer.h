@@ -21,17 +21,16 @@ struct sealer {
 
 struct sealing {
     struct seal *seal;
-    struct text *head; /* of the message: the signatures go in front of it */
     struct op *done;
     struct list_link link;
 };
 
 void sealer_init(struct sealer *sealer, struct loop *loop, struct metrics *metrics);
 
-/* The message is complete. `done` becomes ready, later, when `head` begins with its signatures: 0,
- * or -ENOMEM. Everything in `sealing` stays the caller's until then. */
+/* `seal` has reserved its places. `done` becomes ready, later, when they are filled: 0; or -ENOMEM,
+ * and it may be started again. Everything in `sealing` stays the caller's until then. */
 void sealer_start(struct sealer *sealer, struct sealing *sealing, struct seal *seal,
-                  struct text *head, struct op *done);
+                  struct op *done);
 
 /* Whether it waits, or its result does. */
 bool sealing_open(const struct sealing *sealing);

@@ -220,6 +220,17 @@ static void end(struct session *session, enum limit limit)
 
 /* ---- storing ---- */
 
+static void start_sealing(struct session *session, struct seal *seal)
+{
+    struct ingress *ingress = ingress_of(session);
+    if (seal_reserve(seal, ingress->loop->wall_ms, &session->storing->head)) {
+        sealer_start(ingress->settings.sealer, &session->sealing, seal, &session->sealed);
+        return;
+    }
+    session->sealing = (struct sealing){.done = &session->sealed};
+    loop_ready(ingress->loop, &session->sealed, -ENOMEM);
+}
+
 static void start_storing(struct session *session)
 {
     struct ingress *ingress = ingress_of(session);
@@ -228,8 +239,7 @@ static void start_storing(struct session *session)
     session->stored_done = false;
     session->stored_since_ns = now_of(session);
     if (seal)
-        sealer_start(&ingress->sealer, &session->sealing, seal, &session->storing->head,
-                     &session->sealed);
+        start_sealing(session, seal);
     else
         share_accept(ingress->share, session->storing, &session->stored);
 }
@@ -246,7 +256,7 @@ static bool abandon_unsealed(struct session *session)
 {
     if (!session->storing || !sealing_open(&session->sealing))
         return false;
-    sealing_cancel(&ingress_of(session)->sealer, &session->sealing);
+    sealing_cancel(ingress_of(session)->settings.sealer, &session->sealing);
     message_abandon(session->storing);
     return true;
 }
@@ -644,7 +654,6 @@ int ingress_init(struct ingress *ingress, struct loop *loop, struct share *share
     *ret_failed = NULL;
     list_init(&ingress->sessions);
     timer_init(&ingress->drain_deadline, on_drain_deadline);
-    sealer_init(&ingress->sealer, loop, settings->metrics);
     const struct server_limits limits = limits_of(settings->config);
     unsigned connections = (unsigned)limits.connections;
     slots_init(&ingress->slots, server_slot_size(&limits), 2 * connections, 256);

@@ -32,6 +32,7 @@ struct ingress_settings {
     struct metrics *metrics;
     const struct dkim_keys *dkim_keys; /* NULL: nothing is signed */
     struct labels *listeners; /* counters by listener */
+    struct sealer *sealer;             /* of the worker */
 };
 
 struct smtp_listener; /* one per [[listener]] with service = "smtp" */
@@ -41,7 +42,6 @@ struct ingress {
     struct share *share;
     struct ingress_settings settings;
     struct slots slots, buffers; /* for dialogues; for replies */
-    struct sealer sealer;
     struct smtp_listener *listeners;
     size_t listener_count;
     struct list sessions;

@@ -148,6 +148,35 @@ struct spool_options worker_spool_options(struct config *config, unsigned worker
     };
 }
 
+/* ---- reports of ours are signed, too ---- */
+
+struct report_sealing {
+    struct seal *seal;
+    struct sealing sealing;
+};
+
+static void *reserve_report(void *context, struct message *message)
+{
+    struct worker *worker = context;
+    struct report_sealing *report = arena_take_zeroed(&message->arena, sizeof *report);
+    if (!report)
+        return NULL;
+    report->seal = seal_new(&message->arena, worker->dkim_keys, &message->body);
+    if (!report->seal)
+        return NULL;
+    for (const struct text_piece *piece = message->body.first; piece; piece = piece->next)
+        seal_add(report->seal, span_of(piece->data, piece->len));
+    seal_end(report->seal);
+    return seal_reserve(report->seal, worker->loop.wall_ms, &message->head) ? report : NULL;
+}
+
+static void seal_report(void *context, void *seal, struct op *done)
+{
+    struct worker *worker = context;
+    struct report_sealing *report = seal;
+    sealer_start(&worker->sealer, &report->sealing, report->seal, done);
+}
+
 /* ---- life ---- */
 
 static int init_sides(struct worker *worker, const struct worker_settings *settings,
@@ -170,6 +199,7 @@ static int init_sides(struct worker *worker, const struct worker_settings *setti
         .metrics = &worker->metrics,
         .dkim_keys = settings->dkim_keys,
         .listeners = &worker->listeners,
+        .sealer = &worker->sealer,
     };
     *ret_step = "name resolution";
     int error = egress_init(&worker->egress, &worker->loop, &out);
@@ -181,6 +211,10 @@ static int init_sides(struct worker *worker, const struct worker_settings *setti
     if (error < 0)
         return error;
     egress_start(&worker->egress, worker->share);
+    sealer_init(&worker->sealer, &worker->loop, &worker->metrics);
+    worker->dkim_keys = settings->dkim_keys;
+    if (worker->dkim_keys)
+        share_seal_reports(worker->share, reserve_report, seal_report, worker);
     *ret_step = "a listener";
     return ingress_init(&worker->ingress, &worker->loop, worker->share, &in, ret_listener);
 }

@@ -13,6 +13,7 @@
 
 #include "queue/spool.h"
 #include "smtp/egress.h"
+#include "smtp/sealer.h"
 #include "smtp/server_conn.h"
 
 struct worker_settings {
@@ -37,6 +38,8 @@ struct worker {
     struct metrics metrics;
     struct labels listeners, sites;
     struct share *share;
+    struct sealer sealer;
+    const struct dkim_keys *dkim_keys;
     struct egress egress;
     struct ingress ingress;
     struct op drain, ingress_drained, egress_drained, share_drained;

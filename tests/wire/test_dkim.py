@@ -17,7 +17,7 @@ import unittest
 import dkim
 
 from harness import (PATIENCE_S, NameServer, Ringpost, Sink, domain, eventually, free_port, program,
-                     start_ringpost)
+                     refuse, start_ringpost)
 
 MESSAGES = 240
 SEED = 20260101
@@ -364,6 +364,18 @@ class Signing(unittest.TestCase):
         self.assertNotIn("x", other)
         self.assertTrue(other["h"].startswith("From:From:Sender:Sender:Reply-To:Subject:"))
         self.assertNotIn("List-Id", other["h"])
+
+    def test_reports(self):
+        """Our own reports carry a signature as well, of the key for all others."""
+        _, sink, client = self.start()
+        sink.rules["nobody@b.test"] = refuse()
+        client.send("nobody@b.test", b"From: a@author.test\r\n\r\nx\r\n", False)
+        report = sink.wait_for(1)[0]
+        self.assertEqual((report.sender, report.recipients), ("", ("bounce@author.test",)))
+        self.assertEqual([tags(s)["d"] for s in signatures(report.body)], ["house.test"])
+        self.assertEqual(dkimpy_verdicts(report.body, self.zone, 1), [True])
+        self.assertIn("all=pass", mail_dkim_verdicts([self.write("report", report.body)],
+                                                     self.name_server.port)[0])
 
     def test_not_signable(self):
         """What verifiers would read differently goes out without a signature, and is counted."""

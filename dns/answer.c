@@ -44,6 +44,7 @@ struct record {
 struct kept {
     uint16_t preference;
     struct name name;
+    struct span strings;
     uint8_t bits[16];
 };
 
@@ -144,6 +145,12 @@ static struct kept *place(struct collection *collection, uint16_t preference)
     return preference < worst->preference ? worst : NULL;
 }
 
+static void leave_out(struct collection *collection)
+{
+    if (collection->left_out < UINT16_MAX)
+        collection->left_out++;
+}
+
 static bool collect_mx(struct packet *packet, struct record *record, const struct cursor *end,
                        struct collection *collection)
 {
@@ -152,13 +159,47 @@ static bool collect_mx(struct packet *packet, struct record *record, const struc
     if (record->data.bad || !read_last_name(packet, record, end, &exchange))
         return false;
     if (exchange.odd) {
-        if (collection->left_out < UINT16_MAX)
-            collection->left_out++;
+        leave_out(collection);
         return true;
     }
     struct kept *kept = place(collection, preference);
     if (kept)
         *kept = (struct kept){.preference = preference, .name = exchange.name};
+    return true;
+}
+
+static bool collect_ptr(struct packet *packet, struct record *record, const struct cursor *end,
+                        struct collection *collection)
+{
+    struct wire_name target;
+    if (!read_last_name(packet, record, end, &target))
+        return false;
+    if (target.odd || target.name.len == 0) {
+        leave_out(collection);
+        return true;
+    }
+    struct kept *kept = place(collection, 0);
+    if (kept)
+        *kept = (struct kept){.name = target.name};
+    return true;
+}
+
+static bool collect_txt(struct record *record, const struct cursor *end,
+                        struct collection *collection)
+{
+    struct span strings = span_first(record->data.rest, record->data.rest.len - end->rest.len);
+    struct cursor cursor = cursor_over(strings);
+    while (cursor.rest.len && !cursor.bad)
+        cursor_bytes(&cursor, cursor_u8(&cursor));
+    if (cursor.bad || strings.len == 0)
+        return false;
+    if (strings.len > ANSWER_TEXT) {
+        leave_out(collection);
+        return true;
+    }
+    struct kept *kept = place(collection, 0);
+    if (kept)
+        *kept = (struct kept){.strings = strings};
     return true;
 }
 
@@ -199,8 +240,16 @@ static bool collect_record(struct packet *packet, struct record *record, const s
     if (record->type != type)
         return true;
     collection->ttl_s = smaller(collection->ttl_s, record->ttl_s);
-    return type == RR_MX ? collect_mx(packet, record, end, collection)
-                         : collect_address(record, end, type, collection);
+    switch (type) {
+    case RR_MX:
+        return collect_mx(packet, record, end, collection);
+    case RR_PTR:
+        return collect_ptr(packet, record, end, collection);
+    case RR_TXT:
+        return collect_txt(record, end, collection);
+    default:
+        return collect_address(record, end, type, collection);
+    }
 }
 
 /* One walk over the answer section: the target's records, or its CNAME. `cursor` ends behind it. */
@@ -305,6 +354,7 @@ static int build(const struct packet *packet, const struct collection *collectio
         records[i] = (struct answer_record){
             .preference = kept->preference,
             .name = name_span(&kept->name),
+            .strings = kept->strings,
         };
         memcpy(records[i].bits, kept->bits, sizeof(kept->bits));
     }
@@ -354,7 +404,7 @@ struct answer *answer_new(const struct answer *header, const struct answer_recor
 {
     size_t size = sizeof(struct answer) + header->count * sizeof(records[0]) + header->name.len;
     for (size_t i = 0; i < header->count; i++)
-        size += records[i].name.len;
+        size += records[i].name.len + records[i].strings.len;
     struct answer *answer = malloc(size);
     if (!answer)
         return NULL;
@@ -364,6 +414,7 @@ struct answer *answer_new(const struct answer *header, const struct answer_recor
     for (size_t i = 0; i < header->count; i++) {
         answer->records[i] = records[i];
         answer->records[i].name = copy_span(&at, records[i].name);
+        answer->records[i].strings = copy_span(&at, records[i].strings);
     }
     return answer;
 }
@@ -372,4 +423,11 @@ struct answer *answer_free(struct answer *answer)
 {
     free(answer);
     return NULL;
+}
+
+void answer_text(const struct answer_record *record, struct sink *sink)
+{
+    struct cursor cursor = cursor_over(record->strings);
+    while (cursor.rest.len && !cursor.bad)
+        sink_put(sink, cursor_bytes(&cursor, cursor_u8(&cursor)));
 }

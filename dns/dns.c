@@ -1,5 +1,6 @@
 /* dns.c: resolver, cache and open requests of one loop, put together and taken apart. */
 #include "dns/plan_work.h"
+#include "dns/question.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@ int dns_new(struct loop *loop, const struct dns_options *options, struct dns **r
     dns->loop = loop;
     dns->options = *options;
     list_init(&dns->works);
+    list_init(&dns->questions);
     int error = resolver_new(loop, &resolver_options, &dns->resolver);
     if (error)
         goto failed;
@@ -51,6 +53,7 @@ void dns_stop(struct dns *dns, struct op *stopped)
         plan_work_free(work);
         loop_ready(dns->loop, &request->op, -ECANCELED);
     }
+    questions_end(dns);
     cache_fini(&dns->cache);
     resolver_stop(dns->resolver, stopped);
 }

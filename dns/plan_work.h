@@ -14,6 +14,7 @@ struct dns {
     struct resolver *resolver;
     struct cache cache;
     struct list works;
+    struct list questions; /* open ones (question.h) */
     bool stopping;
 };
 

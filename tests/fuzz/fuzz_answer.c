@@ -27,7 +27,7 @@ static struct name asked_name(struct span packet)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const enum rr_type types[] = {RR_MX, RR_A, RR_AAAA};
+    static const enum rr_type types[] = {RR_MX, RR_A, RR_AAAA, RR_TXT, RR_PTR};
     if (size == 0)
         return 0;
     struct span packet = span_of(data + 1, size - 1);
@@ -43,6 +43,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct name checked;
         struct span exchange = answer->records[i].name;
         check(exchange.len == 0 || name_parse(exchange, &checked));
+        char text[ANSWER_TEXT];
+        struct sink sink;
+        sink_init(&sink, text, sizeof text);
+        answer_text(&answer->records[i], &sink);
+        check(!sink.full);
     }
     answer_free(answer);
     return 0;

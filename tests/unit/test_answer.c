@@ -409,6 +409,75 @@ static void test_counts_that_lie(void **state)
     assert_int_equal(decode("a.example", RR_MX, &answer), -EBADMSG);
 }
 
+static void put_txt(const char *owner, const char *const *strings, size_t count)
+{
+    size_t at = packet_begin_record(&packet, SECTION_ANSWER, owner, RR_TXT, 60);
+    for (size_t i = 0; i < count; i++) {
+        sink_u8(&packet.sink, (uint8_t)strlen(strings[i]));
+        sink_put(&packet.sink, span_string(strings[i]));
+    }
+    packet_end_record(&packet, at);
+}
+
+static void test_texts(void **state)
+{
+    static const char *const two[] = {"v=DKIM1; ", "p=x"}, *const empty[] = {""};
+    char text[64];
+    struct sink sink;
+    packet_start(&packet, RESPONSE, "s._domainkey.example.org", RR_TXT);
+    put_txt("s._domainkey.example.org", two, 2);
+    put_txt("s._domainkey.example.org", empty, 1);
+    struct answer *answer = decoded("s._domainkey.example.org", RR_TXT);
+    assert_int_equal(answer->count, 2);
+    sink_init(&sink, text, sizeof text);
+    answer_text(&answer->records[0], &sink);
+    assert_name(sink_span(&sink), "v=DKIM1; p=x");
+    answer_text(&answer->records[1], &sink);
+    assert_int_equal(sink.len, 12);
+    answer_free(answer);
+}
+
+/* A string longer than its record, a record without any, and one that is longer than we keep. */
+static void test_odd_texts(void **state)
+{
+    struct answer *answer;
+    packet_start(&packet, RESPONSE, "a.example", RR_TXT);
+    size_t at = packet_begin_record(&packet, SECTION_ANSWER, "a.example", RR_TXT, 60);
+    sink_put(&packet.sink, SPAN("\5abcd"));
+    packet_end_record(&packet, at);
+    assert_int_equal(decode("a.example", RR_TXT, &answer), -EBADMSG);
+    packet_start(&packet, RESPONSE, "a.example", RR_TXT);
+    packet_end_record(&packet,
+                      packet_begin_record(&packet, SECTION_ANSWER, "a.example", RR_TXT, 60));
+    assert_int_equal(decode("a.example", RR_TXT, &answer), -EBADMSG);
+    packet_start(&packet, RESPONSE, "a.example", RR_TXT);
+    at = packet_begin_record(&packet, SECTION_ANSWER, "a.example", RR_TXT, 60);
+    for (unsigned i = 0; i <= ANSWER_TEXT; i++)
+        sink_u8(&packet.sink, 0);
+    packet_end_record(&packet, at);
+    answer = decoded("a.example", RR_TXT);
+    assert_int_equal(answer->count, 0);
+    assert_int_equal(answer->left_out, 1);
+    answer_free(answer);
+}
+
+static void test_ptr(void **state)
+{
+    packet_start(&packet, RESPONSE, "1.2.0.192.in-addr.arpa", RR_PTR);
+    static const char *const targets[] = {"Mail.Example.org", "odd name.example"};
+    for (size_t i = 0; i < 2; i++) {
+        size_t at =
+            packet_begin_record(&packet, SECTION_ANSWER, "1.2.0.192.in-addr.arpa", RR_PTR, 60);
+        packet_name(&packet, targets[i]);
+        packet_end_record(&packet, at);
+    }
+    struct answer *answer = decoded("1.2.0.192.in-addr.arpa", RR_PTR);
+    assert_int_equal(answer->count, 1);
+    assert_int_equal(answer->left_out, 1);
+    assert_name(answer->records[0].name, "mail.example.org");
+    answer_free(answer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -431,6 +500,9 @@ int main(void)
         cmocka_unit_test(test_long_name),
         cmocka_unit_test(test_bad_record_lengths),
         cmocka_unit_test(test_counts_that_lie),
+        cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_odd_texts),
+        cmocka_unit_test(test_ptr),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -61,6 +61,11 @@ enum relay_verdict {
 };
 typedef enum relay_verdict server_may_relay(void *context, const struct mailbox *recipient);
 
+/* Whether this client is one of ours: it may send to anywhere, by its network or because it has
+ * logged in. Only such mail is signed: a signature says that we answer for it. Asked when a
+ * message's data begins. */
+typedef bool server_is_ours(void *context);
+
 /* Shared by all sessions of a worker's listener; outlives them. */
 struct server_settings {
     struct span hostname;
@@ -68,6 +73,7 @@ struct server_settings {
     struct share *share;
     struct slots *slots; /* of server_slot_size, two for each session that is not idle */
     server_may_relay *may_relay;
+    server_is_ours *is_ours; /* NULL: nobody is */
     struct metrics *metrics;
     struct span tenant_header, campaign_header; /* taken out of the message; empty: none */
     bool starttls;                              /* offered, and not yet on */

@@ -584,11 +584,17 @@ static void on_connection(struct listener *listener, int fd, const struct addres
                verdict == LISTEN_TOO_MANY ? LIMIT_connections : LIMIT_connections_per_address);
 }
 
+static bool is_ours(void *context)
+{
+    const struct session *session = context;
+    const struct config_listener *config = session->from->config;
+    return networks_contain(config->relay_from, config->relay_from_count, &session->conn.peer);
+}
+
 static enum relay_verdict may_relay(void *context, const struct mailbox *recipient)
 {
     struct session *session = context;
-    const struct config_listener *config = session->from->config;
-    if (networks_contain(config->relay_from, config->relay_from_count, &session->conn.peer))
+    if (is_ours(session))
         return RELAY_ACCEPT;
     metric_add(ingress_of(session)->settings.metrics, METRIC_RELAY_DENIED, 1);
     return RELAY_DENIED;
@@ -615,6 +621,7 @@ static int open_listener(struct ingress *ingress, struct smtp_listener *listener
         .share = ingress->share,
         .slots = &ingress->slots,
         .may_relay = may_relay,
+        .is_ours = is_ours,
         .metrics = ingress->settings.metrics,
         .tenant_header = all->policy.tenant_header,
         .campaign_header = all->policy.campaign_header,

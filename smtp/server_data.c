@@ -27,7 +27,8 @@ static bool begin_seal(struct server *server)
 {
     struct message *message = server->message;
     const struct dkim_keys *keys = server->settings->dkim_keys;
-    if (!keys || !message)
+    if (!keys || !message || !server->settings->is_ours ||
+        !server->settings->is_ours(server->context))
         return true;
     server->seal = seal_new(&message->arena, keys, &message->body);
     return server->seal != NULL;

@@ -377,6 +377,18 @@ class Signing(unittest.TestCase):
         self.assertIn("all=pass", mail_dkim_verdicts([self.write("report", report.body)],
                                                      self.name_server.port)[0])
 
+    def test_strangers_are_not_signed_for(self):
+        """Who may not send to anywhere cannot have our signature by naming our domain."""
+        sink = self.enterContext(Sink("127.0.0.2", self.port))
+        ringpost = start_ringpost(
+            self, name_server=self.name_server, smtp_port=self.port, tables=self.tables(),
+            relay_from=["192.0.2.0/24"], routes={"mail.ringpost.test": [f"127.0.0.2:{self.port}"]})
+        client = Client(ringpost.port)
+        self.addCleanup(client.close)
+        client.send("postmaster@mail.ringpost.test", b"From: a@author.test\r\n\r\nx\r\n", False)
+        self.assertEqual(signatures(sink.wait_for(1)[0].body), [])
+        self.assertEqual(ringpost.metric("ringpost_dkim_signatures_total"), 0)
+
     def test_not_signable(self):
         """What verifiers would read differently goes out without a signature, and is counted."""
         ringpost, sink, client = self.start()

@@ -5,6 +5,7 @@
  * work on. */
 #include "core/cli.h"
 #include "core/command_help.h"
+#include "core/manual.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -19,6 +20,9 @@ static const struct {
 } own[] = {
     {"queue", "check", cli_queue_check},
     {"completion", "", cli_completion},
+    {"manual", "", cli_manual},
+    {"config", "check", cli_config_check},
+    {"config", "explain", cli_config_explain},
     {"dkim", "new", cli_dkim_new},
     {"dkim", "dns", cli_dkim_dns},
     {"dkim", "check", cli_dkim_check},
@@ -42,6 +46,13 @@ static void print_text(void *context, struct span text)
 int cli_completion(struct cli *cli)
 {
     command_completion(cli->values.text[0], print_text, stdout);
+    return EXIT_GOOD;
+}
+
+int cli_manual(struct cli *cli)
+{
+    if (!manual_page(cli->values.text[0], print_text, stdout))
+        manual_commands(print_text, stdout);
     return EXIT_GOOD;
 }
 

@@ -31,6 +31,10 @@ static const struct argument level_arguments[] = {
      "The new level, until the next reload or restart. Without it the present one is shown."},
 };
 
+static const struct field dump_fields[] = {
+    {"text", FIELD_TEXT, 0, "A line of TOML with its comment."},
+};
+
 static const struct command commands[] = {
     {"status", NULL, .shape = ANSWER_ONE, FIELDS(status_fields),
      .brief = "How the daemon is: state, what waits, what it has done."},
@@ -38,6 +42,8 @@ static const struct command commands[] = {
      .text =
          "Running transactions may end for [delivery] system_shutdown_timeout; what is not done "
          "stays queued. The command returns when the daemon has begun to stop."},
+    {"config", "dump", .shape = ANSWER_TEXT, FIELDS(dump_fields),
+     .brief = "The configuration in use: each option with its value and its line, or \"default\"."},
     {"log", "level", .shape = ANSWER_ONE, ARGUMENTS(level_arguments), FIELDS(level_fields),
      .brief = "Show or change how much the daemon logs."},
 };

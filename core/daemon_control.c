@@ -85,11 +85,44 @@ static enum control_step log_level(struct control_call *call)
     return control_put(call, &record) ? CONTROL_DONE : CONTROL_MORE;
 }
 
+/* ---- config dump ---- */
+
+struct dump {
+    struct control_call *call;
+    uint64_t line, written; /* lines before `written` are with the client */
+    bool full;
+};
+
+static void put_line(void *context, const char *text)
+{
+    struct dump *dump = context;
+    struct record record;
+    if (dump->line++ < dump->written || dump->full)
+        return;
+    record_begin(&record, &dump->call->out);
+    record_text(&record, "text", span_string(text));
+    if (control_put(dump->call, &record))
+        dump->written++;
+    else
+        dump->full = true;
+}
+
+static enum control_step dump_config(struct control_call *call)
+{
+    struct dump *dump = call->state;
+    dump->call = call;
+    dump->line = 0;
+    dump->full = false;
+    config_dump(daemon_of(call)->config, put_line, dump);
+    return dump->full ? CONTROL_MORE : CONTROL_DONE;
+}
+
 /* ---- the socket ---- */
 
 static const struct control_handler daemon_handlers[] = {
     {"status", NULL, .finish = answer_status},
     {"stop", NULL, .begin = stop},
+    {"config", "dump", .state_size = sizeof(struct dump), .finish = dump_config},
     {"log", "level", .finish = log_level},
     {NULL},
 };

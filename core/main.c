@@ -13,6 +13,7 @@
  *
  * Exit status: 0 ended as asked; 1 the queue failed while running, or start-up failed; 2 usage. */
 #include "core/daemon.h"
+#include "core/manual.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -78,9 +79,10 @@ static int run(const char *path)
 
 static int usage(FILE *to, int status)
 {
-    fprintf(to, "usage: ringpostd --config FILE\n"
-                "       ringpostd --check-config FILE | --dump-config FILE\n"
-                "       ringpostd --options | --version | --help\n");
+    const struct daemon_usage *row;
+    for (unsigned i = 0; (row = manual_daemon_usage(i)); i++)
+        fprintf(to, "%s ringpostd %s %s\n", i ? "      " : "usage:", row->option,
+                row->value ? row->value : "");
     return status;
 }
 

@@ -291,8 +291,8 @@ static void rows_of_one_message_keep_their_domains(void **state)
     struct admin_order order = {
         .action = ADMIN_MOVE, .to_domain = SPAN("relay.example"), .set_domain = true};
     assert_counts(run(f, &order), 2, 0, 2, 0);
-    order = (struct admin_order){
-        .action = ADMIN_MOVE, .to_tenant = SPAN("green"), .set_tenant = true};
+    order =
+        (struct admin_order){.action = ADMIN_MOVE, .to_tenant = SPAN("green"), .set_tenant = true};
     assert_counts(run(f, &order), 2, 2, 0, 0);
     assert_records(f, FAMILY_REF, 2);
     fixture_restart(f);

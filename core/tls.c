@@ -156,7 +156,7 @@ static enum tls_result end_call(struct tls *tls, int status)
         break;
     default:
         tls->failed = true;
-        tls->trouble = ERR_peek_error();
+        tls->trouble = ERR_peek_last_error();
         result = TLS_FAILED;
     }
     tls->input = NULL;

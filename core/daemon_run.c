@@ -101,6 +101,7 @@ static void look_at_clock(struct daemon *daemon)
     if (!alarm.len && daemon->clock_alarm_said)
         log_notice("queue: the clock was confirmed");
     daemon->clock_alarm_said = alarm.len > 0;
+    metric_set(&daemon->metrics, METRIC_CLOCK_ALARM, daemon->clock_alarm_said);
 }
 
 static void look_at_disk(struct daemon *daemon)
@@ -111,6 +112,7 @@ static void look_at_disk(struct daemon *daemon)
     if (state == 0 && daemon->disk_full_said)
         log_notice("queue: the disk has room again");
     daemon->disk_full_said = state == -ENOSPC;
+    metric_set(&daemon->metrics, METRIC_DISK_FULL, daemon->disk_full_said);
     if (state < 0 && state != -ENOSPC && !daemon->queue_error) {
         daemon->queue_error = state;
         log_error("queue: writing failed for good (%s): stopping; what was acknowledged is on disk",

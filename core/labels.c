@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum kind { COUNTER, GAUGE };
@@ -232,6 +233,17 @@ static void put_value(struct sink *sink, struct span value)
         if (c == '\\' || c == '"')
             sink_byte(sink, '\\');
         sink_byte(sink, (unsigned char)c < 0x20 || c == 0x7f ? '?' : c);
+    }
+}
+
+void labels_document(void (*line)(void *context, const char *text), void *context)
+{
+    for (unsigned i = 0; i < LABELLED_COUNT; i++) {
+        char row[512];
+        snprintf(row, sizeof row, "| `%s` | %s | `%s` | %s |", families[i].name,
+                 families[i].kind == COUNTER ? "counter" : "gauge", label_names[families[i].set],
+                 families[i].help);
+        line(context, row);
     }
 }
 

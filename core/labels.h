@@ -72,5 +72,8 @@ void labels_tick(struct labels *labels);
 void label_add(struct labels *labels, struct label_cell *cell, enum labelled counter,
                uint64_t count);
 
+/* Rows for the tables of metrics_document. */
+void labels_document(void (*line)(void *context, const char *text), void *context);
+
 /* The exposition of one kind over all workers' sets (text format 0.0.4). Any thread. */
 void labels_write(struct labels *const *sets, unsigned count, struct sink *sink);

@@ -4,6 +4,7 @@
  *     ringpostd --check-config FILE      say what is wrong with it, or nothing
  *     ringpostd --dump-config FILE       every option with its value and where it was set
  *     ringpostd --options                every option, documented (Markdown)
+ *     ringpostd --metrics                every metric, documented (Markdown)
  *
  * Start-up is straight-line code in the main thread: configuration, queue (recovery), workers with
  * their listeners bound; then one thread per worker, and the main thread becomes the control
@@ -96,6 +97,11 @@ int main(int argc, char **argv)
         return dump_config(argv[2]);
     if (argc == 2 && strcmp(argv[1], "--options") == 0) {
         config_document(print_line, stdout);
+        return 0;
+    }
+    if (argc == 2 && strcmp(argv[1], "--metrics") == 0) {
+        metrics_document(print_line, stdout);
+        labels_document(print_line, stdout);
         return 0;
     }
     if (argc == 2 && strcmp(argv[1], "--version") == 0) {

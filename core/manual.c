@@ -20,6 +20,7 @@ static const struct daemon_usage usage[] = {
     {"--check-config", "FILE", "Say what is wrong with it, or nothing."},
     {"--dump-config", "FILE", "Every option with its value and where it was set."},
     {"--options", NULL, "Every option, documented (Markdown)."},
+    {"--metrics", NULL, "Every metric, documented (Markdown)."},
     {"--version", NULL, "Which version it is."},
     {"--help", NULL, "This list."},
 };

@@ -4,6 +4,7 @@
 #include "core/clock.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 enum kind { COUNTER, GAUGE };
 
@@ -151,4 +152,45 @@ void metrics_write(struct metrics *const *sets, unsigned count, struct sink *sin
         put_metric(sink, sets, count, i);
     for (unsigned i = 0; i < HISTOGRAMS; i++)
         put_histogram(sink, sets, count, i);
+}
+
+/* ---- the manual ---- */
+
+enum { ROW_MOST = 1024 };
+
+/* A family once, with the values that its label can have. */
+static void document_metric(unsigned metric, void (*line)(void *context, const char *text),
+                            void *context)
+{
+    char row[ROW_MOST];
+    struct sink sink;
+    struct span family = family_of(metrics[metric].name);
+    if (metric > 0 && span_equals(family, family_of(metrics[metric - 1].name)))
+        return;
+    sink_init(&sink, row, sizeof row - 1);
+    sink_format(&sink, "| `%.*s` | %s | ", SPAN_FORMAT(family),
+                metrics[metric].kind == COUNTER ? "counter" : "gauge");
+    for (unsigned i = metric; i < METRICS && span_equals(family, family_of(metrics[i].name)); i++) {
+        struct span labels = span_skip(span_string(metrics[i].name), family.len);
+        if (labels.len > 2)
+            sink_format(&sink, "%s`%.*s`", i > metric ? ", " : "", (int)labels.len - 2,
+                        labels.data + 1);
+    }
+    sink_format(&sink, " | %s |", metrics[metric].help);
+    row[sink.len] = '\0';
+    line(context, row);
+}
+
+void metrics_document(void (*line)(void *context, const char *text), void *context)
+{
+    line(context, "| name | type | labels | what it means, what to do |");
+    line(context, "|---|---|---|---|");
+    for (unsigned i = 0; i < METRICS; i++)
+        document_metric(i, line, context);
+    for (unsigned i = 0; i < HISTOGRAMS; i++) {
+        char row[ROW_MOST];
+        snprintf(row, sizeof row, "| `%s` | histogram | | %s |", histograms[i].name,
+                 histograms[i].help);
+        line(context, row);
+    }
 }

@@ -63,6 +63,9 @@ static inline void metric_set(struct metrics *metrics, enum metric metric, uint6
 void metric_observe(struct metrics *metrics, enum histogram histogram, uint64_t ns);
 void metric_observe_count(struct metrics *metrics, enum histogram histogram, uint64_t count);
 
+/* Every family with its meaning, as Markdown tables, line by line. */
+void metrics_document(void (*line)(void *context, const char *text), void *context);
+
 /* Sums `count` sets and writes the whole exposition (about 150 bytes a metric, 1.2 KB a histogram).
  */
 void metrics_write(struct metrics *const *sets, unsigned count, struct sink *sink);

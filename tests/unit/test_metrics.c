@@ -1,4 +1,5 @@
 #include "core/check.h"
+#include "core/labels.h"
 #include "core/metrics.h"
 
 #include <ctype.h>
@@ -302,12 +303,67 @@ static void test_promtool(void **state)
     free(set);
 }
 
+static void append_line(void *context, const char *text)
+{
+    struct sink *sink = context;
+    sink_put(sink, span_string(text));
+    sink_byte(sink, '\n');
+}
+
+/* docs/METRICS.md is what ringpostd --metrics prints. RINGPOST_UPDATE=1 writes it anew. */
+static void test_manual(void **state)
+{
+    static const char path[] = RINGPOST_TESTS_DIR "/../docs/METRICS.md";
+    char *expected = malloc(TEXT), *found = malloc(TEXT);
+    struct sink sink;
+    sink_init(&sink, expected, TEXT);
+    append_line(&sink, "# Metrics");
+    append_line(&sink, "");
+    append_line(&sink, "Made from core/metric.def; `RINGPOST_UPDATE=1 test_metrics` writes it.");
+    append_line(&sink,
+                "Alerts on them are in packaging/prometheus, a dashboard in packaging/grafana.");
+    append_line(&sink, "");
+    metrics_document(append_line, &sink);
+    labels_document(append_line, &sink);
+    assert_false(sink.full);
+    FILE *file;
+    if (getenv("RINGPOST_UPDATE")) {
+        file = fopen(path, "w");
+        assert_non_null(file);
+        assert_int_equal(fwrite(expected, 1, sink.len, file), sink.len);
+        fclose(file);
+    }
+    file = fopen(path, "r");
+    assert_non_null(file);
+    size_t len = fread(found, 1, TEXT, file);
+    fclose(file);
+    if (!span_equals(span_of(found, len), sink_span(&sink)))
+        fail_msg("docs/METRICS.md is old: run test_metrics with RINGPOST_UPDATE=1");
+    free(found);
+    free(expected);
+}
+
+static void test_numbers_of_things(void **state)
+{
+    struct metrics *set = calloc(1, sizeof *set);
+    metric_observe_count(set, HISTOGRAM_GROUP_SIZE, 1);
+    metric_observe_count(set, HISTOGRAM_GROUP_SIZE, 7);
+    char *text = write_out(&set, 1);
+    assert_non_null(strstr(text, "ringpost_commit_group_size_bucket{le=\"0.5\"} 0\n"));
+    assert_non_null(strstr(text, "ringpost_commit_group_size_bucket{le=\"1\"} 1\n"));
+    assert_non_null(strstr(text, "ringpost_commit_group_size_bucket{le=\"10\"} 2\n"));
+    assert_non_null(strstr(text, "ringpost_commit_group_size_sum 8.000000000\n"));
+    free(text);
+    free(set);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reader), cmocka_unit_test(test_strict),
         cmocka_unit_test(test_sums),   cmocka_unit_test(test_histogram),
         cmocka_unit_test(test_full),   cmocka_unit_test(test_promtool),
+        cmocka_unit_test(test_manual), cmocka_unit_test(test_numbers_of_things),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -31,6 +31,7 @@ sys.path.insert(0, FOLDER)
 import cases  # noqa: E402
 import machine  # noqa: E402
 import meters  # noqa: E402
+import parts  # noqa: E402
 import report  # noqa: E402
 import rows  # noqa: E402
 import servers  # noqa: E402
@@ -141,12 +142,12 @@ def measure_window(server, sink, case, messages, place):
     return facts
 
 
-def measure_relay(case, system, scale, place):
+def measure_relay(case, system, scale, place, measure=None):
     kind = servers.SYSTEMS[system]
     messages = cases.peer_messages(case) if system.split()[0] in ("postfix", "exim") else \
         case["messages"]
     messages = max(messages // scale, 2 * case["connections"])
-    measure = measure_window if case["kind"] == "window" else measure_batch
+    measure = measure or (measure_window if case["kind"] == "window" else measure_batch)
     folder = tempfile.mkdtemp(prefix="ringpost-bench-", dir=place.folder)
     os.chmod(folder, 0o755)  # other servers' processes have users of their own
     tempfile.tempdir = folder
@@ -181,6 +182,23 @@ def measure_queue(case, place):
         return rows.measure(case["rows"], case.get("queues", 1), case.get("row_bytes", 1000))
     finally:
         tempfile.tempdir = None
+
+
+def measure_parts(case, scale, place):
+    """None without perf."""
+    if not parts.available():
+        return []
+    found = {}
+
+    def watch(server, sink, case, messages, place):
+        recording = parts.Recording(server.daemon.process.pid, os.path.join(place.folder, "perf"))
+        facts = measure_batch(server, sink, case, messages, place)
+        found.update(recording.shares(servers.harness.program("ringpostd")))
+        return facts
+
+    facts = measure_relay(case, "ringpost", scale, place, watch)
+    return [(f"{case['name']}: {part}", {"share": share, "part_us": share * facts["cpu_us"]})
+            for part, share in found.items()]
 
 
 def measure_idle(kind, place):
@@ -225,6 +243,8 @@ def measure(case, system, scale, place):
     """Pairs of (row, facts)."""
     if case["kind"] == "queue":
         return [(case["name"], measure_queue(case, place))]
+    if case["kind"] == "parts":
+        return measure_parts(case, scale, place)
     if case["kind"] == "idle":
         return [(f"idle: {kind}", measure_idle(kind, place))
                 for kind in ("banner", "ehlo", "mail", "data", "tls")]

@@ -6,6 +6,7 @@ A case says what is sent, through which servers, and how it is measured:
     window   a stream of `rate` messages a second (or as fast as it goes); counted is what happens
              between `settle_s` after its start and `window_s` later
     queue    a deferred queue of `rows` rows is started over and drained (rows.py)
+    parts    where the CPU time of one message goes (parts.py)
     idle     connections that do nothing, and the memory they cost
     micro    parts of the daemon by themselves
 
@@ -71,6 +72,7 @@ QUEUE = [
 ]
 
 OTHERS = [
+    case("parts of 10 KB", kind="parts", messages=40000, rounds=1, quick=True),
     case("idle", kind="idle", rounds=1, quick=True),
     case("micro", kind="micro", rounds=1, quick=True),
 ]

@@ -108,6 +108,14 @@ def memory_table(results):
         for row, system in results.rows("user_kb")])
 
 
+def parts_table(results):
+    return table(["part", "of", "share", "us a message"], [
+        [row.partition(": ")[2], row.partition(": ")[0].removeprefix("parts of "),
+         f"{results.facts[row, system]['share'] * 100:.0f} %",
+         number(results.facts[row, system]["part_us"], 1)]
+        for row, system in results.rows("share")])
+
+
 def micro_table(results):
     return table(["part", "of", "ns", "MB/s"], [
         [row, system, number(results.facts[row, system]["ns"], 1),
@@ -122,6 +130,8 @@ def sections(results):
     peers = list(peer_lines(results))
     if peers:
         yield "Beside others", "\n".join(f"- {line}" for line in peers) + "\n"
+    if results.rows("share"):
+        yield "The cost of one message, by part", parts_table(results)
     if results.rows("listening_s"):
         yield "A deferred queue, drained with a restart in the middle", queue_table(results)
     if results.rows("user_kb"):

@@ -6,46 +6,26 @@
  * has drained and ended) costs its call: the client hears so, the connection's memory stays until
  * the visit returns or the server ends. A client that vanishes is noticed at once (its end of the
  * stream), and its call ends at the next step. */
-#include "core/control.h"
+#include "core/control_run.h"
 
 #include "core/clock.h"
 
 #include <errno.h>
 #include <grp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 enum { END_ROOM = 2048 /* of the output, for the END frame */ };
 
-enum phase {
-    PHASE_GREETING,
-    PHASE_IDLE,
-    PHASE_BEGIN, /* from here on a call runs */
-    PHASE_VISIT,
-    PHASE_GATHER,
-    PHASE_PAUSE,
-    PHASE_FINISH,
-    PHASE_END,
-};
-
 struct connection {
     struct conn conn;
-    struct control_call call; /* `out` lies in `output`, `values` in `input` */
+    struct control_run run; /* its `out` lies in `output`, `values` in `input` */
     struct control_server *server;
-    const struct control_handler *handler;
     struct list_link link;
-    struct op visit, returned; /* to the worker's loop, and back */
     struct timer timer;
-    uint64_t due_ns;   /* of the visit, or of the pause's end */
     uint64_t pulse_ns; /* the next one, unless something else is sent */
-    enum phase phase;
-    enum control_step stepped;
-    enum phase behind_gather;
-    bool visiting; /* call and state are with a worker */
-    bool waiting;  /* a step said CONTROL_WAIT */
-    bool close_after, gone;
+    bool greeted, close_after, gone;
     size_t input_len, call_len; /* call_len: of the frame being answered */
     char input[FRAME_HEAD + CALL_MAX];
     char output[CONTROL_OUT];
@@ -61,42 +41,16 @@ static uint64_t now_of(const struct connection *connection)
     return loop_of(connection)->now_ns;
 }
 
-void control_fail(struct control_call *call, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(call->error, sizeof call->error, format, arguments);
-    va_end(arguments);
-    call->status = CALL_FAILED;
-}
-
-void control_wake(struct control_call *call)
-{
-    struct connection *connection = container_of(call, struct connection, call);
-    connection->waiting = false;
-    conn_wake(&connection->conn);
-}
-
-bool control_put(struct control_call *call, struct record *record)
-{
-    if (record_end(record))
-        return true;
-    if (call->out.len > 0)
-        return false;
-    control_fail(call, "a record of the answer is longer than %d bytes", CONTROL_OUT - END_ROOM);
-    return true;
-}
-
 /* ---- output ---- */
 
 static void open_output(struct connection *connection)
 {
-    sink_init(&connection->call.out, connection->output, CONTROL_OUT - END_ROOM);
+    sink_init(&connection->run.call.out, connection->output, CONTROL_OUT - END_ROOM);
 }
 
 static void send_output(struct connection *connection)
 {
-    struct iovec iov = {connection->output, connection->call.out.len};
+    struct iovec iov = {connection->output, connection->run.call.out.len};
     connection->pulse_ns = now_of(connection) + CONTROL_PULSE_MS * NS_PER_MS;
     conn_deadline(&connection->conn, now_of(connection) + CONTROL_SEND_MS * NS_PER_MS);
     if (!conn_send(&connection->conn, &iov, 1))
@@ -105,177 +59,45 @@ static void send_output(struct connection *connection)
 
 static void put_pulse(struct connection *connection)
 {
-    frame_end(&connection->call.out, frame_begin(&connection->call.out, FRAME_PULSE));
+    frame_end(&connection->run.call.out, frame_begin(&connection->run.call.out, FRAME_PULSE));
 }
 
 static void put_end(struct connection *connection)
 {
-    struct control_call *call = &connection->call;
+    struct control_call *call = &connection->run.call;
     call->out.capacity = sizeof connection->output;
     end_put(call->status, span_string(call->error), &call->out);
 }
 
-/* ---- steps ---- */
-
-/* In the worker's thread. */
-static void on_visit(struct op *op)
-{
-    struct connection *connection = container_of(op, struct connection, visit);
-    const struct control_worker *worker =
-        &connection->server->options.workers[connection->call.worker];
-    connection->stepped = connection->handler->visit(&connection->call, worker->worker);
-    loop_post(loop_of(connection), worker->loop, &connection->returned);
-}
-
-static void start_visit(struct connection *connection)
-{
-    struct control_server *server = connection->server;
-    connection->visiting = true;
-    connection->due_ns = now_of(connection) + CONTROL_VISIT_MS * NS_PER_MS;
-    loop_post(server->options.workers[connection->call.worker].loop, server->loop,
-              &connection->visit);
-}
-
-static enum phase phase_behind_visits(const struct connection *connection)
-{
-    if (connection->handler->every_ms)
-        return PHASE_PAUSE;
-    return connection->handler->finish ? PHASE_FINISH : PHASE_END;
-}
-
-static void visit_is_back(struct connection *connection)
-{
-    struct control_call *call = &connection->call;
-    enum phase next = PHASE_VISIT;
-    if (connection->stepped == CONTROL_DONE &&
-        ++call->worker == connection->server->options.worker_count) {
-        call->worker = 0;
-        next = phase_behind_visits(connection);
-        connection->due_ns = now_of(connection) + connection->handler->every_ms * NS_PER_MS;
-    }
-    connection->behind_gather = next;
-    connection->phase = connection->handler->gather ? PHASE_GATHER : next;
-}
-
-static void step_here(struct connection *connection,
-                      enum control_step (*step)(struct control_call *), enum phase next)
-{
-    connection->stepped = step ? step(&connection->call) : CONTROL_DONE;
-    connection->waiting = connection->stepped == CONTROL_WAIT;
-    if (connection->stepped == CONTROL_DONE)
-        connection->phase = next;
-}
-
-static void end_call(struct connection *connection);
-
-static void step(struct connection *connection)
-{
-    const struct control_handler *handler = connection->handler;
-    connection->stepped = CONTROL_DONE;
-    if (connection->call.status != CALL_DONE)
-        connection->phase = PHASE_END;
-    switch (connection->phase) {
-    case PHASE_BEGIN:
-        step_here(connection, handler->begin,
-                  handler->visit ? PHASE_VISIT : phase_behind_visits(connection));
-        return;
-    case PHASE_VISIT:
-        start_visit(connection);
-        return;
-    case PHASE_GATHER:
-        step_here(connection, handler->gather, connection->behind_gather);
-        return;
-    case PHASE_PAUSE:
-        if (now_of(connection) >= connection->due_ns)
-            connection->phase = PHASE_VISIT;
-        return;
-    case PHASE_FINISH:
-        step_here(connection, handler->finish, PHASE_END);
-        return;
-    default:
-        put_end(connection);
-        end_call(connection);
-    }
-}
+/* ---- calls ---- */
 
 static bool running(const struct connection *connection)
 {
-    return connection->phase >= PHASE_BEGIN;
-}
-
-/* ---- calls ---- */
-
-static void free_call(struct connection *connection)
-{
-    struct control_call *call = &connection->call;
-    if (connection->handler && connection->handler->end)
-        connection->handler->end(call);
-    free(call->state);
-    call->state = NULL;
-    connection->handler = NULL;
+    return control_run_running(&connection->run);
 }
 
 /* The END frame is written: ready for the next call. */
 static void end_call(struct connection *connection)
 {
-    free_call(connection);
+    put_end(connection);
+    control_run_end(&connection->run);
     connection->server->calls++;
     connection->input_len -= connection->call_len;
     memmove(connection->input, connection->input + connection->call_len, connection->input_len);
     connection->call_len = 0;
-    connection->phase = PHASE_IDLE;
-}
-
-static bool is_handler_of(const struct control_handler *handler, const struct command *command)
-{
-    if (strcmp(handler->noun, command->noun) != 0 || !handler->verb != !command->verb)
-        return false;
-    return !handler->verb || strcmp(handler->verb, command->verb) == 0;
-}
-
-static const struct control_handler *find_handler(const struct control_server *server,
-                                                  const struct command *command)
-{
-    for (unsigned i = 0; server->options.families[i]; i++)
-        for (const struct control_handler *handler = server->options.families[i]; handler->noun;
-             handler++)
-            if (is_handler_of(handler, command))
-                return handler;
-    return NULL;
-}
-
-static void refuse_call(struct connection *connection, enum call_status status, const char *text)
-{
-    struct control_call *call = &connection->call;
-    call->status = status;
-    if (text)
-        snprintf(call->error, sizeof call->error, "%s", text);
-    connection->phase = PHASE_END;
 }
 
 static void begin_call(struct connection *connection, struct span payload)
 {
-    struct control_call *call = &connection->call;
+    struct control_call *call = &connection->run.call;
     struct sink error;
     sink_init(&error, call->error, sizeof call->error - 1);
     bool fine = call_read(payload, &call->command, &call->values, &error);
     call->error[error.len] = '\0';
-    if (!fine) {
-        refuse_call(connection, CALL_WRONG, NULL);
-        return;
-    }
-    const struct control_handler *handler = find_handler(connection->server, call->command);
-    if (!handler) {
-        refuse_call(connection, CALL_WRONG, "this command is not the daemon's");
-        return;
-    }
-    call->state = handler->state_size ? calloc(1, handler->state_size) : NULL;
-    if (handler->state_size && !call->state) {
-        refuse_call(connection, CALL_FAILED, "no memory");
-        return;
-    }
-    connection->handler = handler;
-    connection->phase = PHASE_BEGIN;
+    if (fine)
+        control_run_begin(&connection->run);
+    else
+        control_run_refuse(&connection->run, CALL_WRONG, NULL);
 }
 
 static void read_hello(struct connection *connection, const struct frame *frame)
@@ -285,15 +107,15 @@ static void read_hello(struct connection *connection, const struct frame *frame)
         conn_abort(&connection->conn);
         return;
     }
-    hello_put(&connection->call.out);
+    hello_put(&connection->run.call.out);
     connection->close_after = version != CONTROL_VERSION;
-    connection->phase = PHASE_IDLE;
+    connection->greeted = true;
 }
 
 static void take_frame(struct connection *connection, const struct frame *frame, size_t len)
 {
-    struct control_call *call = &connection->call;
-    if (connection->phase == PHASE_GREETING) {
+    struct control_call *call = &connection->run.call;
+    if (!connection->greeted) {
         read_hello(connection, frame);
         connection->input_len -= len;
         memmove(connection->input, connection->input + len, connection->input_len);
@@ -305,7 +127,6 @@ static void take_frame(struct connection *connection, const struct frame *frame,
     }
     *call = (struct control_call){.out = call->out, .owner = call->owner, .user = call->user};
     connection->call_len = len;
-    connection->waiting = false;
     connection->pulse_ns = now_of(connection) + CONTROL_PULSE_MS * NS_PER_MS;
     begin_call(connection, frame->payload);
 }
@@ -350,7 +171,8 @@ static void report_stopped(struct control_server *server)
 
 static void free_connection(struct connection *connection)
 {
-    free_call(connection);
+    connection->run.visiting = false;
+    control_run_end(&connection->run);
     list_remove(&connection->link);
     free(connection);
 }
@@ -363,21 +185,18 @@ static void connection_gone(struct connection *connection)
         admission_leave(&server->admission, &connection->conn.peer);
     connection->gone = true;
     loop_disarm(server->loop, &connection->timer);
-    if (!connection->visiting)
+    if (!connection->run.visiting)
         free_connection(connection);
     report_stopped(server);
 }
 
-static void on_returned(struct op *op)
+static void on_run_wake(struct control_run *run)
 {
-    struct connection *connection = container_of(op, struct connection, returned);
-    connection->visiting = false;
-    if (connection->gone) {
+    struct connection *connection = container_of(run, struct connection, run);
+    if (connection->gone)
         free_connection(connection);
-        return;
-    }
-    visit_is_back(connection);
-    conn_wake(&connection->conn);
+    else
+        conn_wake(&connection->conn);
 }
 
 static void on_timer(struct op *op)
@@ -385,31 +204,9 @@ static void on_timer(struct op *op)
     conn_wake(&container_of(op, struct connection, timer.op)->conn);
 }
 
-/* A worker has not come back: it has the call and its output, so nothing can be said. */
-static bool worker_is_lost(const struct connection *connection)
-{
-    return connection->visiting && now_of(connection) >= connection->due_ns;
-}
-
-static bool can_step(const struct connection *connection)
-{
-    if (!running(connection) || connection->visiting || connection->waiting)
-        return false;
-    return connection->phase != PHASE_PAUSE || now_of(connection) >= connection->due_ns;
-}
-
-/* What was written goes out when the step asks for room, when nothing happens for a while, and at
- * the end of a call. */
-static bool output_is_ready(const struct connection *connection)
-{
-    if (connection->visiting || connection->call.out.len == 0)
-        return false;
-    return !can_step(connection) || connection->stepped == CONTROL_MORE;
-}
-
 static bool pulse_is_due(const struct connection *connection)
 {
-    return running(connection) && !connection->visiting && connection->call.out.len == 0 &&
+    return running(connection) && !connection->run.visiting && connection->run.call.out.len == 0 &&
            now_of(connection) >= connection->pulse_ns;
 }
 
@@ -425,9 +222,9 @@ static void set_waits(struct connection *connection)
         loop_disarm(loop_of(connection), &connection->timer);
         return;
     }
-    if (connection->visiting ||
-        (connection->phase == PHASE_PAUSE && connection->due_ns < connection->pulse_ns))
-        at_ns = connection->due_ns;
+    const struct control_run *run = &connection->run;
+    if (run->visiting || (run->phase == RUN_PAUSE && run->due_ns < connection->pulse_ns))
+        at_ns = run->due_ns;
     timer_arm(&loop_of(connection)->timers, &connection->timer, at_ns);
 }
 
@@ -436,17 +233,19 @@ static void work(struct connection *connection)
     bool more = false;
     if (!running(connection))
         more = !connection->close_after && read_frame(connection);
-    else if (!output_is_ready(connection) && can_step(connection))
-        step(connection);
+    else if (!control_run_has_output(&connection->run) && control_run_can_step(&connection->run))
+        control_run_step(&connection->run);
+    if (control_run_ended(&connection->run))
+        end_call(connection);
     if (pulse_is_due(connection))
         put_pulse(connection);
     if (connection->conn.state != CONN_OPEN)
         return;
-    if (output_is_ready(connection)) {
+    if (control_run_has_output(&connection->run)) {
         send_output(connection);
         return;
     }
-    if (more || can_step(connection))
+    if (more || control_run_can_step(&connection->run))
         conn_wake(&connection->conn);
     set_waits(connection);
 }
@@ -461,7 +260,7 @@ static void advance(struct conn *conn)
     }
     if (conn->state != CONN_OPEN)
         return;
-    if (events & (CONN_ERROR | CONN_EOF | CONN_TIMEOUT) || worker_is_lost(connection)) {
+    if (events & (CONN_ERROR | CONN_EOF | CONN_TIMEOUT) || control_run_lost(&connection->run)) {
         conn_abort(conn);
         return;
     }
@@ -491,10 +290,8 @@ static void on_connection(struct listener *listener, int fd, const struct addres
     }
     connection->server = server;
     connection->conn.peer = *peer;
-    connection->call.owner = server->options.owner;
-    connection->call.user = io_peer_user(server->loop->io, fd);
-    op_init(&connection->visit, on_visit);
-    op_init(&connection->returned, on_returned);
+    control_run_init(&connection->run, server->loop, &server->options, on_run_wake);
+    connection->run.call.user = io_peer_user(server->loop->io, fd);
     timer_init(&connection->timer, on_timer);
     open_output(connection);
     list_append(&server->connections, &connection->link);

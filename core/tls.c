@@ -183,6 +183,10 @@ enum tls_result tls_handshake(struct tls *tls, struct span *input, struct sink *
         return TLS_FAILED;
     begin_call(tls, input, output);
     enum tls_result result = end_call(tls, SSL_do_handshake(tls->ssl));
+    if (result == TLS_ENDED) { /* a close_notify before there was anything to close */
+        tls->failed = true;
+        return TLS_FAILED;
+    }
     if (result != TLS_DONE)
         return result;
     tls->was_resumed = SSL_session_reused(tls->ssl);
@@ -273,6 +277,8 @@ void tls_put_trouble(const struct tls *tls, struct sink *sink)
         sink_put(sink, span_string(X509_verify_cert_error_string(tls->verify_error)));
         return;
     }
+    if (tls->ended)
+        reason = "ended by the peer";
     put_reason(span_string(reason ? reason : "the session broke"), sink);
 }
 

@@ -330,6 +330,47 @@ static void test_damaged_record(void **state)
     expect_trouble(conn_session(&fixture->server.conn), "decryption failed or bad record mac");
 }
 
+/* ---- many at once ---- */
+
+/* A flood of client hellos: a few go on in each turn, and all in the end. */
+static void test_handshakes_take_turns(void **state)
+{
+    enum { FLOOD = 40, PER_TURN = 8 };
+    struct fixture *fixture = *state;
+    static struct end servers[FLOOD], clients[FLOOD];
+    struct tls_client_options options = {.name = SPAN("mx.example.com")};
+    memset(servers, 0, sizeof servers);
+    memset(clients, 0, sizeof clients);
+    for (unsigned i = 0; i < FLOOD; i++) {
+        servers[i].lazy = true; /* what comes is for the handshake */
+        int server, client;
+        tcp_pair(&server, &client);
+        conn_open(&servers[i].conn, &fixture->loop, server, on_advance, in_s(fixture, 60));
+        conn_open(&clients[i].conn, &fixture->loop, client, on_advance, in_s(fixture, 60));
+        assert_true(conn_start_tls(&clients[i].conn,
+                                   tls_new_client(fixture->client_context, &options),
+                                   in_s(fixture, 30)));
+    }
+    turn_times(&fixture->loop, 50); /* every hello is there */
+    for (unsigned i = 0; i < FLOOD; i++)
+        assert_true(conn_start_tls(&servers[i].conn, tls_new_server(fixture->server_context),
+                                   in_s(fixture, 30)));
+    for (unsigned turn = 1; turn <= 3; turn++) {
+        unsigned begun = 0;
+        turn_times(&fixture->loop, 1);
+        for (unsigned i = 0; i < FLOOD; i++)
+            begun += servers[i].conn.bytes_out > 0 || !op_idle(&servers[i].conn.send);
+        assert_true(begun <= turn * PER_TURN);
+    }
+    for (unsigned i = 0; i < FLOOD; i++)
+        turn_until(&fixture->loop, secured(&servers[i]) && secured(&clients[i]));
+    for (unsigned i = 0; i < FLOOD; i++) {
+        conn_abort(&servers[i].conn);
+        conn_abort(&clients[i].conn);
+        turn_until(&fixture->loop, servers[i].closed && clients[i].closed);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -351,6 +392,7 @@ int main(void)
         TEST(test_closed_instead),
         TEST(test_close_in_handshake),
         TEST(test_damaged_record),
+        TEST(test_handshakes_take_turns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -186,6 +186,21 @@ static void test_not_tls(void **state)
     tls_context_free(server);
 }
 
+/* close_notify in place of a handshake: there is nothing to end in order. */
+static void test_end_in_handshake(void **state)
+{
+    struct tls_context *server = server_context("server", NULL, "a");
+    struct tls *tls = tls_new_server(server);
+    char room[TLS_ROOM];
+    struct sink sink;
+    struct span input = SPAN("\x15\x03\x03\x00\x02\x01\x00");
+    sink_init(&sink, room, sizeof room);
+    assert_int_equal(tls_handshake(tls, &input, &sink), TLS_FAILED);
+    expect_trouble(tls, "ended by the peer");
+    tls_free(tls);
+    tls_context_free(server);
+}
+
 static void test_client_certificates(void **state)
 {
     static struct tls_pair pair;
@@ -414,6 +429,7 @@ int main(void)
         cmocka_unit_test(test_judgements),
         cmocka_unit_test(test_alert),
         cmocka_unit_test(test_not_tls),
+        cmocka_unit_test(test_end_in_handshake),
         cmocka_unit_test(test_client_certificates),
         cmocka_unit_test(test_tickets_belong_to_one_service),
         cmocka_unit_test(test_bad_files),

@@ -153,8 +153,8 @@ static void give_verdict(struct walk *walk, struct held *held)
     char text[REASON_MAX];
     struct sink sink;
     sink_init(&sink, text, sizeof(text));
-    sink_put(&sink, deleted ? SPAN("deleted by the administrator") :
-                              SPAN("returned by the administrator"));
+    sink_put(&sink, deleted ? SPAN("deleted by the administrator")
+                            : SPAN("returned by the administrator"));
     if (order->reason.len) {
         sink_put(&sink, SPAN(": "));
         sink_printable(&sink, order->reason, REASON_MAX - sink.len);

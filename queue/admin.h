@@ -36,8 +36,8 @@ struct admin_order {
 };
 
 struct admin_job {
-    struct admin_order order; /* spans point into `text` */
-    _Atomic uint64_t matched; /* rows that the filter means, as far as it has come */
+    struct admin_order order;             /* spans point into `text` */
+    _Atomic uint64_t matched;             /* rows that the filter means, as far as it has come */
     _Atomic uint64_t done, refused, busy; /* refused: cannot be moved; busy: in delivery, left */
     _Atomic uint64_t queues_done;
     _Atomic uint64_t next_ns; /* pace of all shares together, monotonic */

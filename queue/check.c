@@ -5,6 +5,7 @@
 
 #include "queue/record.h"
 #include "queue/store.h"
+#include "queue/suspensions.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -189,6 +190,10 @@ static void check_meta_record(struct check *check, const struct reader *meta, bo
         *shards_seen = true;
         if (!meta_u64_read(meta->value, &number) || number != SHARD_COUNT)
             find(check, QUEUE_CHECK_META, 0, "the number of shards is not %d", SHARD_COUNT);
+    } else if (span_starts_with(meta->key, SPAN(META_SUSPENSION))) {
+        struct suspension suspension;
+        if (!suspension_key_read(meta->key, &number) || !suspension_read(meta->value, &suspension))
+            undecodable(check, FAMILY_META, meta->key);
     } else if (span_starts_with(meta->key, SPAN(META_UPLOAD)) &&
                !upload_key_read(meta->key, &number)) {
         undecodable(check, FAMILY_META, meta->key);

@@ -125,6 +125,21 @@ bool queue_key_read(struct span key, uint8_t *ret_shard, uint32_t *ret_queue)
     return true;
 }
 
+struct span suspension_key(char *key, uint64_t number)
+{
+    struct sink sink;
+    sink_init(&sink, key, KEY_LEN);
+    sink_put(&sink, SPAN(META_SUSPENSION));
+    sink_u64(&sink, number);
+    return sink_span(&sink);
+}
+
+bool suspension_key_read(struct span key, uint64_t *ret_number)
+{
+    return span_starts_with(key, SPAN(META_SUSPENSION)) &&
+           meta_u64_read(span_skip(key, SPAN(META_SUSPENSION).len), ret_number);
+}
+
 struct span upload_key(char *key, uint64_t id)
 {
     struct sink sink;

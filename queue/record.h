@@ -128,9 +128,13 @@ MUST_USE bool queue_record_read(struct span bytes, struct queue_record *ret_reco
 #define META_WORKERS "workers" /* of the run that used it last: whose journal knows of a shard */
 #define META_CLEAN   "clean" /* value empty: the last stop was an orderly one, counters are right */
 #define META_WALL    "wall"  /* wall time in ms when last seen, each minute */
-#define META_UPLOAD  "upload/" /* + id, 8 bytes: a large body is being written; value empty */
+#define META_SUSPENSION                                                                            \
+    "suspended/"              /* + number, 8 bytes: an administrator's suspension (suspensions.h) */
+#define META_UPLOAD "upload/" /* + id, 8 bytes: a large body is being written; value empty */
 
 struct span upload_key(char *key, uint64_t id);
+struct span suspension_key(char *key, uint64_t number);
+bool suspension_key_read(struct span key, uint64_t *ret_number);
 bool upload_key_read(struct span key, uint64_t *ret_id);
 enum { META_U64_LEN = 8 };
 struct span meta_u64_write(char value[META_U64_LEN], uint64_t number);

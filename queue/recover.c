@@ -44,9 +44,23 @@ static int make_node(struct spool *spool, struct store_batch *batch)
     return commit_now(spool, batch);
 }
 
-static void read_meta(struct spool *spool, struct span key, struct span value)
+/* One that cannot be read is left: `queue check` names it. */
+static int read_suspension(struct spool *spool, uint64_t number, struct span value)
+{
+    struct suspension suspension;
+    if (number >= spool->next_suspension)
+        spool->next_suspension = number + 1;
+    if (!suspension_read(value, &suspension))
+        return 0;
+    suspension.number = number;
+    return suspensions_put(&spool->suspensions, &suspension);
+}
+
+static int read_meta(struct spool *spool, struct span key, struct span value)
 {
     uint64_t number;
+    if (suspension_key_read(key, &number))
+        return read_suspension(spool, number, value);
     if (span_equals(key, SPAN(META_NODE)) && value.len < sizeof(spool->node))
         memcpy(spool->node, value.data, value.len);
     else if (span_equals(key, SPAN(META_CLEAN)))
@@ -59,6 +73,7 @@ static void read_meta(struct spool *spool, struct span key, struct span value)
     else if (span_equals(key, SPAN(META_WORKERS)) && meta_u64_read(value, &number) && number > 0 &&
              number <= SHARD_COUNT)
         spool->workers_before = (unsigned)number;
+    return 0;
 }
 
 int recover_meta(struct spool *spool)
@@ -70,10 +85,10 @@ int recover_meta(struct spool *spool)
     int result = scan && batch ? 0 : -ENOMEM;
     spool->counters_approximate = true;
     spool->workers_before = spool->options.workers;
-    while (result == 0 && (result = store_scan_next(scan, &key, &value)) == 1) {
-        read_meta(spool, key, value);
-        result = 0;
-    }
+    if (result == 0)
+        result = suspensions_init(&spool->suspensions);
+    while (result == 0 && (result = store_scan_next(scan, &key, &value)) == 1)
+        result = read_meta(spool, key, value);
     if (result == 0 && !spool->node[0]) {
         spool->counters_approximate = false; /* a new database */
         result = make_node(spool, batch);

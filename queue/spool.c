@@ -160,6 +160,8 @@ static void spool_free(struct spool *spool)
     if (spool->committer.store)
         committer_fini(&spool->committer);
     verdict_set_fini(&spool->verdicts);
+    if (spool->suspensions.map.buckets)
+        suspensions_fini(&spool->suspensions);
     witness_set_fini(&spool->witnesses);
     spool->store = store_close(spool->store);
     free((void *)(uintptr_t)spool->options.retry_intervals_ms);

@@ -4,6 +4,7 @@
 #include "queue/clock_guard.h"
 #include "queue/share_private.h"
 #include "queue/store.h"
+#include "queue/suspensions.h"
 
 /* The final verdicts in the journals' tails: (id, recipient) -> event type. A row that still names
  * such a recipient was settled before the crash, only its batch was lost. Read-only after start. */
@@ -53,6 +54,8 @@ struct spool {
     struct witness_set witnesses;
     unsigned workers_before; /* of the last run: whose journal knows of a shard */
     char node[17];
+    struct suspensions suspensions; /* the control thread's */
+    uint64_t next_suspension;
     char *journal_directory;
     uint64_t journal_sequence[SHARD_COUNT]; /* next, by worker */
     uint64_t recorded_wall_ms;

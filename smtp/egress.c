@@ -3,6 +3,7 @@
 #include "smtp/delivery.h"
 #include "smtp/lane.h"
 #include "smtp/route.h"
+#include "smtp/suspended.h"
 
 enum {
     SWEEP_MS = 5000,
@@ -57,6 +58,8 @@ int egress_init(struct egress *egress, struct loop *loop, const struct egress_se
     if (error == 0)
         error = tls_peers_init(&egress->tls_peers, settings->seed, TLS_PEERS);
     if (error == 0)
+        error = suspended_init(egress);
+    if (error == 0)
         error = open_dns(egress);
     if (error < 0)
         egress_fini(egress);
@@ -66,13 +69,14 @@ int egress_init(struct egress *egress, struct loop *loop, const struct egress_se
 void egress_start(struct egress *egress, struct share *share)
 {
     egress->share = share;
+    suspended_start(egress);
     timer_arm(&egress->loop->timers, &egress->sweep, egress->loop->now_ns + SWEEP_MS * NS_PER_MS);
 }
 
 void egress_on_ready(void *context, struct queue *queue)
 {
     struct egress *egress = context;
-    if (!egress->draining && !list_linked(&queue->want))
+    if (!egress->draining && !list_linked(&queue->want) && !egress_take_suspended(egress, queue))
         route_queue(egress, queue);
 }
 
@@ -127,6 +131,7 @@ void egress_drain(struct egress *egress, struct op *done)
     egress->draining = true;
     egress->drained = done;
     timer_disarm(&egress->loop->timers, &egress->sweep);
+    suspended_stop(egress);
     list_for_each (&egress->old_lanes, link, following)
         lane_drain(container_of(link, struct lane, old));
     if (list_empty(&egress->deliveries)) {
@@ -156,6 +161,7 @@ void egress_fini(struct egress *egress)
     map_fini(&egress->lanes);
     egress->dns = dns_free(egress->dns);
     timer_disarm(&egress->loop->timers, &egress->sweep);
+    suspended_fini(egress);
     chunk_pool_fini(&egress->chunks);
     tls_peers_fini(&egress->tls_peers);
 }

@@ -21,6 +21,7 @@
 #include "core/tls_service.h"
 #include "dns/plan.h"
 #include "queue/share.h"
+#include "queue/suspensions.h"
 #include "smtp/lane_limit.h"
 #include "smtp/tls_peers.h"
 
@@ -49,6 +50,13 @@ struct egress {
     struct chunk_pool chunks; /* for the texts of replies while a row is borrowed */
     struct timer sweep;
     struct timer drain_deadline;
+    struct suspensions suspensions; /* this worker's copy; suspended.h */
+    struct list suspended;          /* queues that stand still, by queue.want */
+    unsigned suspended_count;       /* of them */
+    unsigned ask_count;             /* how many are still to be asked again */
+    struct op ask_suspended;
+    struct timer suspension_end;
+    uint64_t suspension_end_ms; /* wall time */
     struct op dns_stopped;
     struct op *drained; /* from egress_drain */
     bool draining;

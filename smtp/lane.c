@@ -7,6 +7,7 @@
 #include "smtp/lane.h"
 
 #include "smtp/delivery.h"
+#include "smtp/suspended.h"
 
 #include <stdlib.h>
 
@@ -112,6 +113,12 @@ static bool rate_allows(struct lane *lane)
     return false;
 }
 
+static bool stands_still(const struct lane *lane, const struct queue *queue)
+{
+    const struct egress *egress = lane->egress;
+    return suspensions_of_queue(&egress->suspensions, queue->name, egress->loop->wall_ms) != NULL;
+}
+
 /* A row of the queue whose turn it is, LENT; queues that have none are forgotten. */
 static struct row *next_row(struct lane *lane, struct flow **ret_flow)
 {
@@ -119,6 +126,11 @@ static struct row *next_row(struct lane *lane, struct flow **ret_flow)
     while ((flow = next_flow(lane))) {
         struct queue *queue = first_queue(flow);
         struct row *row;
+        if (stands_still(lane, queue)) {
+            unwant(lane, flow, queue);
+            egress_take_suspended(lane->egress, queue);
+            continue;
+        }
         if (share_pull(lane->egress->share, queue, &row) == PULL_ROW) {
             *ret_flow = flow;
             return row;
@@ -131,7 +143,8 @@ static struct row *next_row(struct lane *lane, struct flow **ret_flow)
 struct row *lane_take_row(struct lane *lane)
 {
     struct egress *egress = lane->egress;
-    if (egress->draining || lane->held_until_ns || lane->rate_until_ns > egress->loop->now_ns)
+    if (egress->draining || lane->held_until_ns || lane->rate_until_ns > egress->loop->now_ns ||
+        lane_suspension(lane))
         return NULL;
     struct flow *flow;
     struct row *row = next_row(lane, &flow);
@@ -273,7 +286,7 @@ static void on_advance(struct op *op)
     uint64_t now_ns = lane->egress->loop->now_ns;
     if (lane->held_until_ns && lane->held_until_ns <= now_ns)
         set_held(lane, 0);
-    if (lane->egress->draining)
+    if (lane->egress->draining || lane_suspension(lane))
         return;
     if (lane->held_until_ns || lane->rate_until_ns > now_ns) {
         wake_at(lane, lane->held_until_ns ? lane->held_until_ns : lane->rate_until_ns);

@@ -4,6 +4,7 @@
 #include "smtp/route.h"
 
 #include "smtp/lane.h"
+#include "smtp/suspended.h"
 
 #include <stdlib.h>
 
@@ -86,6 +87,8 @@ static void settle_without_memory(struct egress *egress, struct queue *queue)
 
 static void follow_plan(struct route *route, struct queue *queue)
 {
+    if (egress_take_suspended(route->egress, queue))
+        return; /* since it asked for the plan */
     if (route->plan->status != PLAN_OK) {
         settle_without_hosts(route, queue);
         return;

@@ -1,5 +1,7 @@
 #include "smtp/worker.h"
 
+#include "queue/suspend.h"
+
 enum {
     PUBLISH_MS = 250,
     PUBLISHED_PER_TICK = 4,
@@ -208,6 +210,10 @@ static int init_sides(struct worker *worker, const struct worker_settings *setti
     *ret_step = "the queue";
     error = share_start(settings->spool, &worker->loop, egress_on_ready, &worker->egress,
                         &worker->share);
+    if (error < 0)
+        return error;
+    *ret_step = "suspensions";
+    error = suspensions_copy(&worker->egress.suspensions, spool_suspensions(settings->spool));
     if (error < 0)
         return error;
     egress_start(&worker->egress, worker->share);

@@ -4,6 +4,7 @@
 
 #include "core/config.h"
 #include "smtp/delivery.h"
+#include "smtp/suspended.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +14,7 @@
 
 static struct {
     uint64_t now_ns;
-    unsigned opened, deferred;
+    unsigned opened, deferred, asked;
 } seen;
 
 uint64_t clock_mono_ns(void)
@@ -64,6 +65,19 @@ void share_settle_queue(struct share *share, struct queue *queue, const struct a
     seen.deferred++;
 }
 
+/* What stands still no longer is asked where it goes. */
+void egress_on_ready(void *context, struct queue *queue)
+{
+    struct egress *egress = context;
+    seen.asked++;
+    if (!egress_take_suspended(egress, queue)) {
+        struct map_node *first = NULL;
+        for (size_t i = 0; i < egress->lanes.bucket_count && !first; i++)
+            first = egress->lanes.buckets[i];
+        assert_true(lane_want(container_of(first, struct lane, by_key), queue));
+    }
+}
+
 /* ---- the fixture ---- */
 
 struct fixture {
@@ -86,7 +100,7 @@ static int setup(void **state)
     struct fixture *f = calloc(1, sizeof *f);
     struct io_options options = {.entries = 8, .buffers = 8, .buffer_size = 4096};
     seen.now_ns = NS_PER_S;
-    seen.opened = seen.deferred = 0;
+    seen.opened = seen.deferred = seen.asked = 0;
     assert_int_equal(loop_init(&f->loop, &options, 0), 0);
     assert_int_equal(lane_limits_init(&f->limits, (struct hash_seed){1, 2}), 0);
     assert_int_equal(labels_init(&f->sites, LABELS_SITE, 2, (struct hash_seed){1, 2}), 0);
@@ -102,6 +116,7 @@ static int setup(void **state)
                                              .sites = &f->sites},
                                 .source = SPAN("default")};
     list_init(&f->egress.old_lanes);
+    assert_int_equal(suspended_init(&f->egress), 0);
     assert_int_equal(map_init(&f->egress.lanes, 16), 0);
     f->host =
         (struct plan_host){.name = SPAN("mx.test"), .address_count = 1, .addresses = &f->address};
@@ -119,6 +134,7 @@ static int teardown(void **state)
     struct fixture *f = *state;
     lane_drain(f->lane);
     lane_free(f->lane);
+    suspended_fini(&f->egress);
     map_fini(&f->egress.lanes);
     lane_limits_fini(&f->limits);
     labels_fini(&f->sites);
@@ -187,12 +203,83 @@ static void a_late_failure_outlasts_the_hold(void **state)
     lane_delivery_gone(f->lane, false);
 }
 
+static void suspend(struct fixture *f, enum suspension_scope scope, const char *name,
+                    uint64_t for_ms)
+{
+    struct suspension suspension = {
+        .scope = (uint8_t)scope,
+        .name = span_string(name),
+        .until_ms = for_ms ? clock_wall_ms() + for_ms : 0,
+    };
+    assert_int_equal(egress_suspend(&f->egress, &suspension), 0);
+}
+
+/* Whatever it is: nothing is opened meanwhile, and it goes on by itself when it ends. */
+static void what_stands_still_goes_on(void **state)
+{
+    static const struct {
+        enum suspension_scope scope;
+        const char *name;
+    } cases[] = {
+        {SUSPEND_QUEUE, "one.test"},
+        {SUSPEND_DOMAIN, "ONE.test"},
+        {SUSPEND_SOURCE, "default"},
+        {SUSPEND_LANE, "default->mx.test"},
+    };
+    struct fixture *f = *state;
+    for (size_t i = 0; i < countof(cases); i++) {
+        seen.opened = 0;
+        suspend(f, cases[i].scope, cases[i].name, 20000);
+        want(f);
+        pass_ms(f, 15000);
+        assert_int_equal(seen.opened, 0);
+        pass_ms(f, 6000);
+        assert_int_equal(seen.opened, 1);
+        lane_delivery_gone(f->lane, false);
+        lane_drain(f->lane);
+        egress_resume(&f->egress, cases[i].scope, span_string(cases[i].name));
+        pass_ms(f, 100);
+    }
+}
+
+static void lifted_before_its_end(void **state)
+{
+    struct fixture *f = *state;
+    suspend(f, SUSPEND_DOMAIN, "one.test", 0);
+    suspend(f, SUSPEND_LANE, "default->mx.test", 0);
+    want(f);
+    egress_resume(&f->egress, SUSPEND_DOMAIN, SPAN("one.test"));
+    pass_ms(f, 1000);
+    assert_int_equal(seen.opened, 0);
+    egress_resume(&f->egress, SUSPEND_LANE, SPAN("default->mx.test"));
+    pass_ms(f, 100);
+    assert_int_equal(seen.opened, 1);
+    lane_delivery_gone(f->lane, false);
+}
+
+/* One that wants the lane already is taken out of it. */
+static void suspended_while_it_waits(void **state)
+{
+    struct fixture *f = *state;
+    want(f);
+    lane_established(f->lane, &f->address);
+    suspend(f, SUSPEND_QUEUE, "one.test", 0);
+    pass_ms(f, 100);
+    assert_null(lane_take_row(f->lane));
+    assert_int_equal(f->egress.suspended_count, 1);
+    egress_resume(&f->egress, SUSPEND_QUEUE, SPAN("one.test"));
+    pass_ms(f, 100);
+    assert_non_null(lane_take_row(f->lane));
+    lane_delivery_gone(f->lane, true);
+}
+
 int main(void)
 {
 #define with_lane(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {
-        with_lane(a_hold_outlives_a_shorter_wait),
-        with_lane(a_late_failure_outlasts_the_hold),
+        with_lane(a_hold_outlives_a_shorter_wait), with_lane(a_late_failure_outlasts_the_hold),
+        with_lane(what_stands_still_goes_on),      with_lane(lifted_before_its_end),
+        with_lane(suspended_while_it_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -55,6 +55,11 @@ struct queue_job *job_free(struct queue_job *job)
     return NULL;
 }
 
+struct reply_summary job_reply(const struct queue_job *job)
+{
+    return job->verdict.reply;
+}
+
 /* The same verdict for each recipient; the array is turn memory. */
 static void settle_row(struct share *share, struct queue_job *job, struct held *held)
 {

@@ -310,6 +310,7 @@ void held_drop_body(struct held *held);
 void on_jobs_turn(struct op *op);
 void queue_wake_job(struct stored_queue *queue);
 struct queue_job *job_free(struct queue_job *job);
+struct reply_summary job_reply(const struct queue_job *job);
 
 /* ---- accept.c ---- */
 unsigned text_spans(const struct text *text, struct span *ret_spans); /* room for text->pieces */

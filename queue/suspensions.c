@@ -53,7 +53,8 @@ static struct entry *find(const struct suspensions *suspensions, enum suspension
         struct entry *entry = container_of(node, struct entry, node);
         struct span known = entry->suspension.name;
         if (entry->suspension.scope == scope &&
-            (scope == SUSPEND_DOMAIN ? span_equals_any_case(known, name) : span_equals(known, name)))
+            (scope == SUSPEND_DOMAIN ? span_equals_any_case(known, name)
+                                     : span_equals(known, name)))
             return entry;
     }
     return NULL;
@@ -131,8 +132,8 @@ static struct span keep(char **at, struct span span)
 
 static struct entry *entry_new(const struct suspension *suspension)
 {
-    struct entry *entry = calloc(1, sizeof(*entry) + suspension->name.len +
-                                        suspension->reason.len + suspension->who.len);
+    struct entry *entry = calloc(1, sizeof(*entry) + suspension->name.len + suspension->reason.len +
+                                        suspension->who.len);
     if (!entry)
         return NULL;
     char *at = entry->text;
@@ -201,8 +202,7 @@ static void put_text(struct sink *sink, struct span text)
 bool suspension_write(const struct suspension *suspension, struct sink *sink)
 {
     if (suspension->name.len > SUSPENSION_NAME_MAX ||
-        suspension->reason.len > SUSPENSION_REASON_MAX ||
-        suspension->who.len > SUSPENSION_WHO_MAX)
+        suspension->reason.len > SUSPENSION_REASON_MAX || suspension->who.len > SUSPENSION_WHO_MAX)
         return false;
     sink_u8(sink, VERSION);
     sink_u8(sink, suspension->scope);

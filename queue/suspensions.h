@@ -29,14 +29,14 @@ const char *suspension_scope_name(enum suspension_scope scope);
 enum { SUSPENSION_NAME_MAX = 1024, SUSPENSION_REASON_MAX = 512, SUSPENSION_WHO_MAX = 64 };
 
 struct suspension {
-    uint64_t number; /* of its record */
+    uint64_t number;             /* of its record */
     uint64_t since_ms, until_ms; /* wall time; until 0: for ever */
     uint8_t scope;
     struct span name, reason, who;
 };
 
 struct suspensions {
-    struct map map; /* by scope and name */
+    struct map map;  /* by scope and name */
     struct list all; /* oldest first */
     unsigned count;
 };

@@ -599,3 +599,22 @@ struct span client_protocol(const struct client *client)
         return SPAN("SMTP");
     return client->secured ? SPAN("ESMTPS") : SPAN("ESMTP");
 }
+
+struct span client_step_of(const struct client *client, const void *owner)
+{
+    static const struct span steps[] = {
+        [STEP_RSET] = SPAN("waits for the reply to RSET"),
+        [STEP_MAIL] = SPAN("waits for the reply to MAIL"),
+        [STEP_RCPT] = SPAN("waits for the reply to RCPT"),
+        [STEP_DATA] = SPAN("waits for the reply to DATA"),
+        [STEP_BODY] = SPAN("sends the body, or waits for the reply to the final dot"),
+        [STEP_BDAT] = SPAN("sends the body, or waits for the reply to BDAT"),
+    };
+    for (unsigned i = 0; i < client->flight_count; i++) {
+        const struct client_flight *flight = &client->flights[(client->first + i) % CLIENT_FLIGHTS];
+        if (flight->transaction.owner == owner && flight->judging < countof(steps) &&
+            steps[flight->judging].len)
+            return steps[flight->judging];
+    }
+    return SPAN("is about to begin or to end");
+}

@@ -240,6 +240,9 @@ static inline const struct reply_summary *client_failure(const struct client *cl
     return &client->failure;
 }
 
+/* What the transaction of `owner` waits for, for a person; borrowed, static. */
+struct span client_step_of(const struct client *client, const void *owner);
+
 /* "ESMTP", "ESMTPS" or "SMTP". */
 struct span client_protocol(const struct client *client);
 

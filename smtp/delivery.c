@@ -559,3 +559,24 @@ void delivery_cut(struct list_link *all)
     }
     conn_abort(&delivery->conn);
 }
+
+bool delivery_tell(const struct list_link *all, const struct row *row, struct sink *sink,
+                   uint64_t *ret_since_ms)
+{
+    const char *const start = (const char *)all - offsetof(struct delivery, all);
+    const struct delivery *delivery = (const struct delivery *)(const void *)start;
+    for (unsigned i = 0; i < countof(delivery->borrowed); i++) {
+        const struct borrowed *borrowed = &delivery->borrowed[i];
+        if (borrowed->row != row)
+            continue;
+        sink_put(sink, SPAN("in delivery to "));
+        sink_put(sink, host_name(delivery));
+        sink_put(sink, SPAN(" ("));
+        address_put(&delivery->to_address, sink);
+        sink_put(sink, SPAN("): "));
+        sink_put(sink, client_step_of(&delivery->client, borrowed));
+        *ret_since_ms = borrowed->started_ms;
+        return true;
+    }
+    return false;
+}

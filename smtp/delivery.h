@@ -27,6 +27,10 @@ MUST_USE bool delivery_open(struct lane *lane, const struct host *host);
  * `all` is the delivery's link in egress->deliveries. */
 void delivery_cut(struct list_link *all);
 
+/* If this delivery has `row`: to whom, which step, and since when, for a person. */
+bool delivery_tell(const struct list_link *all, const struct row *row, struct sink *sink,
+                   uint64_t *ret_since_ms);
+
 /* For the lane; `idle` is a link that lane_idle was given and that is out of the list again.
  * delivery_start: here is a row (LENT). delivery_quit: say QUIT. */
 void delivery_start(struct list_link *idle, struct row *row);

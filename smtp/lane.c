@@ -231,13 +231,17 @@ static bool may_open(struct lane *lane)
         /* Our own deliveries come back by themselves; only another worker's slot needs asking. */
         if (lane->established + lane->connecting == 0)
             wake_at(lane, now_ns + LANE_SLOT_RETRY_MS * NS_PER_MS);
+        if (lane->full_since_ns == 0)
+            lane->full_since_ns = now_ns;
         return false;
     }
+    lane->full_since_ns = 0;
     uint64_t again_ns =
         rate_take(&lane->limit->connection_tat_ns, &config->max_connection_rate, now_ns);
     if (again_ns == 0)
         return true;
     lane_limit_give_slot(lane->limit);
+    lane->dial_until_ns = again_ns;
     wake_at(lane, again_ns);
     return false;
 }
@@ -317,6 +321,7 @@ void lane_established(struct lane *lane, const struct plan_address *address)
     lane->connecting--;
     lane->established++;
     lane->failures = 0;
+    lane->failure_len = 0;
     set_bad_until(lane, address, 0);
     loop_nudge(lane->egress->loop, &lane->advance);
 }
@@ -350,7 +355,8 @@ static void hold(struct lane *lane, const struct connect_failure *failure)
         .started_ms = egress->loop->wall_ms,
         .counts = true,
     };
-    set_held(lane, egress->loop->now_ns + hold_ns(lane));
+    lane->held_since_ns = egress->loop->now_ns;
+    set_held(lane, lane->held_since_ns + hold_ns(lane));
     wake_at(lane, lane->held_until_ns);
     struct list_link *link;
     while ((link = list_first(&lane->flows))) {
@@ -362,12 +368,34 @@ static void hold(struct lane *lane, const struct connect_failure *failure)
     }
 }
 
+static void note_failure(struct lane *lane, const struct connect_failure *failure)
+{
+    struct sink sink;
+    sink_init(&sink, lane->failure, sizeof lane->failure);
+    sink_put_cut(&sink, failure->peer_name);
+    sink_put_cut(&sink, SPAN(" ("));
+    address_put_host(&failure->peer, &sink);
+    sink_put_cut(&sink, SPAN("): "));
+    sink_put_cut(&sink, failure->reply.text);
+    lane->failure_len = (uint16_t)sink.len;
+}
+
+void lane_forgive(struct lane *lane)
+{
+    for (unsigned i = 0; i < lane->host_count; i++)
+        lane->hosts[i].bad_until_ns = 0;
+    set_held(lane, 0);
+    lane->failures = 0;
+    loop_nudge(lane->egress->loop, &lane->advance);
+}
+
 void lane_connect_failed(struct lane *lane, const struct plan_address *address,
                          const struct connect_failure *failure)
 {
     const struct config_delivery *config = &lane->egress->settings.config->delivery;
     lane->failures++;
     lane_count(lane, LABELLED_SITE_CONNECT_FAILURES, 1);
+    note_failure(lane, failure);
     set_bad_until(lane, address, lane->egress->loop->now_ns + hold_ns(lane));
     bool too_many = lane->failures >= config->consecutive_connection_failures_before_delay;
     if (lane->held_until_ns == 0 && (too_many || !best_host(lane)))

@@ -25,6 +25,7 @@ enum {
     LANE_COUNTED_QUEUES =
         100, /* looked at before another connection: more open it a moment later */
     LANE_QUEUES_SHOWN = 10000,
+    LANE_FAILURE = 256,       /* octets of the last failure's text that are kept */
     LANE_IDLE_MS = 60 * 1000, /* a lane that nobody uses is forgotten */
 };
 
@@ -54,12 +55,16 @@ struct lane {
     struct list idle;  /* deliveries that wait for a row */
     unsigned established, connecting;
 
-    uint64_t held_until_ns; /* 0: not held */
-    uint64_t rate_until_ns; /* the message rate allows the next one then */
-    unsigned failures;      /* consecutive failed connections */
+    uint64_t held_until_ns;                /* 0: not held */
+    uint64_t rate_until_ns;                /* the message rate allows the next one then */
+    uint64_t dial_until_ns;                /* the connection rate, the next connection */
+    uint64_t held_since_ns, full_since_ns; /* full: no slot was free; for smtp/why.c */
+    unsigned failures;                     /* consecutive failed connections */
     uint64_t used_ns;
     struct op advance; /* nudged: look at yourself */
     struct timer wake;
+    uint16_t failure_len;
+    char failure[LANE_FAILURE]; /* of the last connection, for smtp/why.c */
 };
 
 /* The lane for a plan with hosts; its hosts are brought up to date. Mail of different policies
@@ -107,6 +112,9 @@ bool lane_should_hand_over(const struct lane *lane, uint64_t held_since_ns);
 
 /* How many queues want it, counted; at most LANE_QUEUES_SHOWN. */
 unsigned lane_queues(const struct lane *lane);
+
+/* Failures are forgotten: it tries again at once. */
+void lane_forgive(struct lane *lane);
 
 /* For the egress: forget a lane (nothing may use it); drain (idle deliveries quit). */
 bool lane_unused(const struct lane *lane);

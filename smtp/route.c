@@ -127,11 +127,17 @@ static void ask(struct route *route)
 {
     struct egress *egress = route->egress;
     struct span domain = span_of(route->domain, route->domain_len);
+    route->asked_ns = egress->loop->now_ns;
     const struct config_route *fixed = configured(egress->settings.config, domain);
     if (fixed && fixed->host_count)
         plan_find_hosts(egress->dns, &route->request, fixed->hosts, fixed->host_count);
     else
         plan_find(egress->dns, &route->request, domain);
+}
+
+struct route *route_find(struct egress *egress, struct span domain)
+{
+    return find(egress, domain, hash_key(egress->settings.seed, domain));
 }
 
 void route_queue(struct egress *egress, struct queue *queue)

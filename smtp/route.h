@@ -16,12 +16,16 @@ struct route {
     struct plan_request request;
     struct plan *plan; /* NULL: none yet, or expired */
     uint64_t used_ns;
+    uint64_t asked_ns; /* for the plan that there is, or is waited for */
     size_t domain_len;
     char domain[];
 };
 
 /* `queue` has due rows: lane_want, wait for the plan, or settle. */
 void route_queue(struct egress *egress, struct queue *queue);
+
+/* NULL: nobody has asked for this domain lately. */
+struct route *route_find(struct egress *egress, struct span domain);
 
 /* For the egress. */
 bool route_unused(const struct route *route);

@@ -41,10 +41,10 @@ static void what_they_hold(void **state)
         const char *queue;
         bool held;
     } cases[] = {
-        {"d.example", true},     {"blue@d.example", true},       {"red@e.example", true},
-        {"red.example", false},  {"blue@red.example", false},    {"spring:blue@e.example", true},
+        {"d.example", true},         {"blue@d.example", true},    {"red@e.example", true},
+        {"red.example", false},      {"blue@red.example", false}, {"spring:blue@e.example", true},
         {"spring@e.example", false}, {"spring:@e.example", true}, {"a:b@c.example", true},
-        {"b@c.example", false},  {"x.d.example", false},         {"default->x", false},
+        {"b@c.example", false},      {"x.d.example", false},      {"default->x", false},
     };
     for (size_t i = 0; i < countof(cases); i++)
         if (holds(&all, cases[i].queue, 5000) != cases[i].held)

@@ -27,4 +27,5 @@ struct command_family {
 struct command_family commands_daemon(void);
 struct command_family commands_queue(void);
 struct command_family commands_lane(void);
+struct command_family commands_admin(void);
 struct command_family commands_local(void);

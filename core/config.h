@@ -185,6 +185,10 @@ struct config *config_free(struct config *config);
 MUST_USE bool config_reloadable(const struct config *running, const struct config *wanted,
                                 char error[CONFIG_ERROR]);
 
+/* The line of the file that sets an option of a table that is there once, like
+ * "delivery.connection_limit"; 0: it has its default. */
+unsigned config_where(const struct config *config, const char *option);
+
 /* Every option with its value and its source line or "default", as TOML with comments that loads
  * again. */
 void config_dump(const struct config *config, void (*line)(void *context, const char *text),

@@ -119,6 +119,21 @@ void config_dump(const struct config *config, void (*line)(void *context, const 
     }
 }
 
+unsigned config_where(const struct config *config, const char *name)
+{
+    const char *dot = strchr(name, '.');
+    struct span table = span_of(name, dot ? (size_t)(dot - name) : 0);
+    for (unsigned id = 0; dot && id < TABLE_IDS; id++) {
+        if (option_table((enum table_id)id)->kind != TABLE_ONE ||
+            !span_equals(span_string(option_table((enum table_id)id)->name), table))
+            continue;
+        const struct option *option = option_find((enum table_id)id, span_string(dot + 1));
+        unsigned line = option ? config_origin(config->memory, option, 0)->line : 0;
+        return line == LINE_ENVIRONMENT ? 0 : line;
+    }
+    return 0;
+}
+
 /* ---- documentation ---- */
 
 static void document_form(struct sink *sink, const struct option *option)

@@ -131,6 +131,9 @@ static const struct control_handler *const families[] = {
     daemon_handlers,
     daemon_queue_handlers,
     daemon_lane_handlers,
+    daemon_job_handlers,
+    daemon_suspend_handlers,
+    daemon_why_handlers,
     NULL,
 };
 

@@ -68,11 +68,10 @@ static void tell_no_memory(const struct share *share, const struct listener *lis
     struct sink sink;
     bool rows = window_rows_used(share) + window_load_rows(share) > share->limits.window_rows;
     sink_init(&sink, text, sizeof(text));
-    sink_format(&sink,
-                "waits for room to read into: %u of %u rows, %llu of %llu bytes of bodies are used",
-                window_rows_used(share), share->limits.window_rows,
-                (unsigned long long)share->loaded_bytes,
-                (unsigned long long)share->limits.loaded_memory);
+    sink_format(
+        &sink, "waits for room to read into: %u of %u rows, %llu of %llu bytes of bodies are used",
+        window_rows_used(share), share->limits.window_rows, (unsigned long long)share->loaded_bytes,
+        (unsigned long long)share->limits.loaded_memory);
     struct why why = {.reason = REASON_NO_MEMORY,
                       .text = sink_span(&sink),
                       .option = rows ? "queue.window_rows" : "queue.loaded_memory"};
@@ -106,6 +105,23 @@ static bool any_fresh(const struct stored_queue *queue)
     return queue->window && !list_empty(&queue->window->fresh);
 }
 
+static void tell_nothing_waits(const struct stored_queue *queue, const struct listener *listener)
+{
+    char text[TEXT_MAX];
+    struct sink sink;
+    unsigned busy = 0;
+    if (queue->window)
+        list_for_each (&queue->window->busy, link, following)
+            busy++;
+    if (busy == 0) {
+        say(listener, REASON_EMPTY, SPAN("nothing waits in this queue"));
+        return;
+    }
+    sink_init(&sink, text, sizeof(text));
+    sink_format(&sink, "nothing waits: %u messages are with connections, or being recorded", busy);
+    say(listener, REASON_IN_DELIVERY, sink_span(&sink));
+}
+
 bool share_why_queue(struct queue *public_queue, why_tell *tell, void *context)
 {
     struct stored_queue *queue = stored(public_queue);
@@ -122,17 +138,18 @@ bool share_why_queue(struct queue *public_queue, why_tell *tell, void *context)
     else if (list_linked(&queue->waiting))
         tell_no_memory(share, &listener);
     tell_loads(queue, &listener);
-    if (queue->announced || any_fresh(queue) || due_ms <= share->loop->wall_ms)
+    if (!any_fresh(queue) && due_ms == UINT64_MAX) {
+        tell_nothing_waits(queue, &listener);
+        return false;
+    }
+    if (any_fresh(queue) || due_ms <= share->loop->wall_ms)
         return true;
     struct why why = {.reason = REASON_NOT_DUE,
                       .text = SPAN("the next attempt of all that waits is later"),
                       .until_ms = due_ms,
                       .option = "retry.intervals"};
-    if (due_ms != UINT64_MAX)
-        tell(context, &why);
-    else if (!queue->window || list_empty(&queue->window->busy))
-        say(&listener, REASON_EMPTY, SPAN("nothing waits in this queue"));
-    return !queue->window || list_empty(&queue->window->busy) ? false : true;
+    tell(context, &why);
+    return false;
 }
 
 /* ---- of a message ---- */

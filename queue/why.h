@@ -10,33 +10,33 @@
 /* NAME(reason, name for machines) */
 #define REASONS(NAME)                                                                              \
     /* the share */                                                                                \
-    NAME(EMPTY, "empty")                /* nothing waits in this queue */                          \
-    NAME(NOT_DUE, "not-due")            /* its time has not come: retry schedule */                \
-    NAME(STOPPING, "stopping")          /* the daemon ends */                                      \
-    NAME(DISK_FULL, "disk-full")        /* or dead: verdicts could not be recorded */              \
-    NAME(DISK_RESERVE, "disk-reserve")  /* new mail is refused; binds no mail that is here */      \
-    NAME(UNRECORDED, "unrecorded")      /* too many verdicts wait for the disk */                  \
-    NAME(LOADING_ROWS, "loading-rows")  /* being read from disk */                                 \
+    NAME(EMPTY, "empty")               /* nothing waits in this queue */                           \
+    NAME(NOT_DUE, "not-due")           /* its time has not come: retry schedule */                 \
+    NAME(STOPPING, "stopping")         /* the daemon ends */                                       \
+    NAME(DISK_FULL, "disk-full")       /* or dead: verdicts could not be recorded */               \
+    NAME(DISK_RESERVE, "disk-reserve") /* new mail is refused; binds no mail that is here */       \
+    NAME(UNRECORDED, "unrecorded")     /* too many verdicts wait for the disk */                   \
+    NAME(LOADING_ROWS, "loading-rows") /* being read from disk */                                  \
     NAME(LOADING_BODY, "loading-body")                                                             \
-    NAME(NO_MEMORY, "no-memory")        /* waits for room to read into */                          \
+    NAME(NO_MEMORY, "no-memory")           /* waits for room to read into */                       \
     NAME(SETTLING_QUEUE, "settling-queue") /* all that is due gets one verdict, in turns */        \
-    NAME(ON_DISK, "on-disk")            /* others of its queue are due before it */                \
-    NAME(IN_DELIVERY, "in-delivery")    /* a connection has it */                                  \
-    NAME(RECORDING, "recording")        /* its verdict is on the way to the disk */                \
-    NAME(ACCEPTING, "accepting")        /* its first commit is under way */                        \
-    NAME(CLOCK, "clock")                /* nothing expires; binds no delivery */                   \
+    NAME(ON_DISK, "on-disk")               /* others of its queue are due before it */             \
+    NAME(IN_DELIVERY, "in-delivery")       /* a connection has it */                               \
+    NAME(RECORDING, "recording")           /* its verdict is on the way to the disk */             \
+    NAME(ACCEPTING, "accepting")           /* its first commit is under way */                     \
+    NAME(CLOCK, "clock")                   /* nothing expires; binds no delivery */                \
     /* the outbound side */                                                                        \
-    NAME(SUSPENDED, "suspended")        /* by an administrator */                                  \
-    NAME(RESOLVING, "resolving")        /* its domain is being looked up */                        \
-    NAME(NO_ROUTE, "no-route")          /* no usable MX: what DNS said */                          \
-    NAME(BACKOFF, "backoff")            /* no host could be reached */                             \
-    NAME(HOSTS_BAD, "hosts-bad")        /* all hosts failed lately */                              \
+    NAME(SUSPENDED, "suspended") /* by an administrator */                                         \
+    NAME(RESOLVING, "resolving") /* its domain is being looked up */                               \
+    NAME(NO_ROUTE, "no-route")   /* no usable MX: what DNS said */                                 \
+    NAME(BACKOFF, "backoff")     /* no host could be reached */                                    \
+    NAME(HOSTS_BAD, "hosts-bad") /* all hosts failed lately */                                     \
     NAME(MESSAGE_RATE, "message-rate")                                                             \
     NAME(CONNECTION_RATE, "connection-rate")                                                       \
     NAME(CONNECTION_LIMIT, "connection-limit")                                                     \
-    NAME(CONNECTING, "connecting")      /* connections are on their way */                         \
-    NAME(TURN, "turn")                  /* waits its turn among the others of its lane */          \
-    NAME(READY, "ready")                /* nothing binds it: it goes in one of the next turns */
+    NAME(CONNECTING, "connecting") /* connections are on their way */                              \
+    NAME(TURN, "turn")             /* waits its turn among the others of its lane */               \
+    NAME(READY, "ready")           /* nothing binds it: it goes in one of the next turns */
 
 enum reason {
 #define NAME(reason, name) REASON_##reason,

@@ -612,9 +612,9 @@ struct span client_step_of(const struct client *client, const void *owner)
     };
     for (unsigned i = 0; i < client->flight_count; i++) {
         const struct client_flight *flight = &client->flights[(client->first + i) % CLIENT_FLIGHTS];
-        if (flight->transaction.owner == owner && flight->judging < countof(steps) &&
-            steps[flight->judging].len)
-            return steps[flight->judging];
+        enum client_step step = judge_step(flight);
+        if (flight->transaction.owner == owner && step < countof(steps) && steps[step].len)
+            return steps[step];
     }
     return SPAN("is about to begin or to end");
 }

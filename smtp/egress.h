@@ -14,8 +14,8 @@
 
 #include "core/clock.h"
 #include "core/config.h"
-#include "core/loop.h"
 #include "core/labels.h"
+#include "core/loop.h"
 #include "core/map.h"
 #include "core/metrics.h"
 #include "core/tls_service.h"
@@ -33,7 +33,7 @@ struct egress_settings {
     size_t own_address_count;
     struct metrics *metrics;
     struct tls_service *tls; /* NULL: mail goes in the clear only */
-    struct labels *sites; /* counters by site */
+    struct labels *sites;    /* counters by site */
 };
 
 struct egress {

@@ -85,9 +85,8 @@ static bool tell_backoff(const struct listener *listener, const struct lane *lan
     return true;
 }
 
-static void tell_rate(const struct listener *listener, const struct lane *lane,
-                      enum reason reason, const char *option, const struct rate *rate,
-                      uint64_t until_ns)
+static void tell_rate(const struct listener *listener, const struct lane *lane, enum reason reason,
+                      const char *option, const struct rate *rate, uint64_t until_ns)
 {
     char text[TEXT_MAX];
     struct sink sink;
@@ -110,9 +109,9 @@ static void tell_limit(const struct listener *listener, const struct lane *lane)
     if (slots < delivery->connection_limit || !list_empty(&lane->idle))
         return;
     sink_init(&sink, text, sizeof(text));
-    sink_format(&sink, "%u connections are open over all workers and %llu may be; %u of this worker",
-                slots, (unsigned long long)delivery->connection_limit,
-                lane->established + lane->connecting);
+    sink_format(
+        &sink, "%u connections are open over all workers and %llu may be; %u of this worker", slots,
+        (unsigned long long)delivery->connection_limit, lane->established + lane->connecting);
     struct why why = {.reason = REASON_CONNECTION_LIMIT,
                       .text = sink_span(&sink),
                       .since_ms = wall_of(lane->egress, lane->full_since_ns),
@@ -225,8 +224,7 @@ void egress_why_queue(struct egress *egress, struct queue *queue, why_tell *tell
     struct listener listener = {egress, count_and_tell, &counting};
     bool in_lanes = share_why_queue(queue, count_and_tell, &counting);
     bool suspended = tell_suspension(
-        &listener,
-        suspensions_of_queue(&egress->suspensions, queue->name, egress->loop->wall_ms));
+        &listener, suspensions_of_queue(&egress->suspensions, queue->name, egress->loop->wall_ms));
     const struct route *route = route_find(egress, queue->domain);
     if (route && !suspended && (in_lanes || failed_lately(route)))
         tell_route(&listener, route);

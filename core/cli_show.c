@@ -1,6 +1,7 @@
-/* Records for people. The first SAMPLE records of a table are held back to find the widths of its
- * columns; later ones keep them. A column that no record of the sample has is left out. Text comes
- * from JSON, where control characters are escaped; what they would be is shown as '?'. */
+/* Records for people. The first SAMPLE records of a table (of SAMPLE_MS, if they come slowly) are
+ * held back to find the widths of its columns; later ones keep them. A column that no record of the
+ * sample has is left out. Text comes from JSON, where control characters are escaped; what they
+ * would be is shown as '?'. */
 #include "core/cli.h"
 #include "core/config_value.h"
 #include "core/json.h"
@@ -9,7 +10,14 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { COLUMNS_MAX = 32, SAMPLE = 50, CELL = 512, COLUMN_WIDTH_MAX = 48, CARD_INDENT = 2 };
+enum {
+    COLUMNS_MAX = 32,
+    SAMPLE = 50,
+    SAMPLE_MS = 1500,
+    CELL = 512,
+    COLUMN_WIDTH_MAX = 48,
+    CARD_INDENT = 2
+};
 
 struct row {
     char *cells[COLUMNS_MAX]; /* NULL: no value */
@@ -324,11 +332,18 @@ static void fill_row(struct cli_show *show, struct span object, struct row *row)
     }
 }
 
+static uint64_t now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
 static void show_in_table(struct cli_show *show, struct span object)
 {
     if (!show->flowing) {
         fill_row(show, object, &show->rows[show->row_count++]);
-        if (show->row_count == SAMPLE)
+        if (show->row_count == SAMPLE || now_ms() - show->now_ms > SAMPLE_MS)
             flush_sample(show);
         return;
     }
@@ -365,9 +380,8 @@ struct cli_show *cli_show_new(const struct cli *cli, const struct command *comma
         return NULL;
     show->cli = cli;
     show->command = command;
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    show->now_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+    show->now_ms = now_ms();
+    setvbuf(stdout, NULL, _IOLBF, 0); /* what is live is seen at once, also through a pipe */
     return show;
 }
 

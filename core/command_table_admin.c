@@ -70,6 +70,36 @@ static const struct field suspension_fields[] = {
     {"reason", FIELD_TEXT, 0, "Why."},
 };
 
+/* ---- traces ---- */
+
+static const struct argument trace_in_arguments[] = {
+    {"address", ARGUMENT_TEXT, 0, "ADDRESS", NULL, "Only clients with this address."},
+    {"domain", ARGUMENT_TEXT, 0, "DOMAIN", NULL,
+     "Only connections from where they name this domain in MAIL or RCPT."},
+};
+
+static const struct argument trace_out_arguments[] = {
+    {"address", ARGUMENT_TEXT, 0, "ADDRESS", NULL, "Only servers with this address."},
+    {"domain", ARGUMENT_TEXT, 0, "DOMAIN", NULL,
+     "Only connections from where they have mail for this domain."},
+    {"queue", ARGUMENT_TEXT, 0, "NAME", NULL, "The same for a queue."},
+};
+
+static const struct field trace_fields[] = {
+    {"text", FIELD_TEXT, 0, "The line for people: time, connection, peer, side and what it said."},
+    {"time_ms", FIELD_TIME, ONLY_JSON, "When it was said."},
+    {"worker", FIELD_COUNT, ONLY_JSON, "The worker whose connection it is."},
+    {"connection", FIELD_COUNT, ONLY_JSON, "The connection's number in its worker."},
+    {"peer", FIELD_TEXT, ONLY_JSON, "The other side's address and port."},
+    {"side", FIELD_TEXT, ONLY_JSON, "C: the client said it; S: the server; *: a remark of ours."},
+    {"line", FIELD_TEXT, ONLY_JSON, "What was said."},
+    {"dropped", FIELD_COUNT, ONLY_JSON, "Lines that are missing here."},
+};
+
+#define TRACE_TEXT                                                                                 \
+    "It goes on until it is interrupted. Message text is not shown, only its size, nor what a "    \
+    "client says to log in. Lines that come faster than they are read are dropped and counted."
+
 /* ---- why ---- */
 
 static const struct argument id_arguments[] = {
@@ -103,8 +133,7 @@ static const struct field why_fields[] = {
     {"attempts", FIELD_COUNT, 0, "Attempts so far."},
     {"due_ms", FIELD_TIME, 0, "When it is tried next."},
     {"last_reply", FIELD_TEXT, 0, "What the last attempt heard."},
-    {"reasons", FIELD_RECORDS, 0, "What binds it now, from the outside in.",
-     FIELDS(reason_fields)},
+    {"reasons", FIELD_RECORDS, 0, "What binds it now, from the outside in.", FIELDS(reason_fields)},
 };
 
 static const struct field recipient_fields[] = {
@@ -116,8 +145,7 @@ static const struct field recipient_fields[] = {
 static const struct field message_fields[] = {
     {"id", FIELD_TEXT, 0, "The message."},
     {"queue", FIELD_TEXT, 0, "The queue of these recipients."},
-    {"state", FIELD_TEXT, 0,
-     "new, deferred, due, in-delivery, recording or accepting."},
+    {"state", FIELD_TEXT, 0, "new, deferred, due, in-delivery, recording or accepting."},
     {"from", FIELD_TEXT, 0, "The reverse-path; empty: a report."},
     {"size", FIELD_BYTES, 0, "Its size."},
     {"arrived_ms", FIELD_TIME, 0, "When it was accepted."},
@@ -132,11 +160,13 @@ static const struct field message_fields[] = {
 };
 
 #define WHY_TEXT                                                                                   \
-    "The reasons: not-due (the retry schedule), in-delivery, recording and accepting (it is being " \
-    "worked on), suspended, resolving and no-route (DNS), backoff and hosts-bad (no connection " \
-    "could be made), connection-limit, message-rate, connection-rate, connecting, turn (others of " \
+    "The reasons: not-due (the retry schedule), in-delivery, recording and accepting (it is "      \
+    "being "                                                                                       \
+    "worked on), suspended, resolving and no-route (DNS), backoff and hosts-bad (no connection "   \
+    "could be made), connection-limit, message-rate, connection-rate, connecting, turn (others "   \
+    "of "                                                                                          \
     "its lane go first), on-disk (others of its queue do), loading-rows, loading-body, no-memory " \
-    "(being read, or no room for it), settling-queue (all of the queue gets one answer), " \
+    "(being read, or no room for it), settling-queue (all of the queue gets one answer), "         \
     "unrecorded, disk-full, disk-reserve, clock, stopping, empty, ready (nothing binds it)."
 
 static const struct command commands[] = {
@@ -176,6 +206,11 @@ static const struct command commands[] = {
              "outlives restarts. Suspended again, the new reason and time hold."},
     {"resume", NULL, .shape = ANSWER_NONE, ARGUMENTS(resume_arguments),
      .brief = "Let go on what was suspended."},
+    {"trace", "smtp-in", .shape = ANSWER_TEXT, ARGUMENTS(trace_in_arguments), FIELDS(trace_fields),
+     .brief = "What clients and we say to each other, live.", .text = TRACE_TEXT},
+    {"trace", "smtp-out", .shape = ANSWER_TEXT, ARGUMENTS(trace_out_arguments),
+     FIELDS(trace_fields), .brief = "What we and other servers say to each other, live.",
+     .text = TRACE_TEXT},
     {"suspension", "list", .shape = ANSWER_MANY, FIELDS(suspension_fields),
      .brief = "All suspensions that hold."},
 };

@@ -134,6 +134,7 @@ static const struct control_handler *const families[] = {
     daemon_job_handlers,
     daemon_suspend_handlers,
     daemon_why_handlers,
+    daemon_trace_handlers,
     NULL,
 };
 

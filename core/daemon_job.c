@@ -58,8 +58,7 @@ static enum control_step begin(struct control_call *call, struct admin_order *or
         control_fail(call, "no memory");
     else if (order->action != ADMIN_COUNT)
         log_notice("user %lld: `ringpost %s%s%s`", (long long)call->user, call->command->noun,
-                   call->command->verb ? " " : "",
-                   call->command->verb ? call->command->verb : "");
+                   call->command->verb ? " " : "", call->command->verb ? call->command->verb : "");
     return CONTROL_DONE;
 }
 
@@ -184,7 +183,7 @@ static void put_counts(struct record *record, struct admin_job *job, bool finish
     record_count(record, "matched", atomic_load(&job->matched));
     if (job->order.action != ADMIN_COUNT)
         record_count(record, "done", atomic_load(&job->done));
-    if (finished && job->order.action != ADMIN_COUNT)
+    if (job->order.action != ADMIN_COUNT)
         record_count(record, "in_delivery", atomic_load(&job->busy));
     if (refused)
         record_count(record, "refused", refused);
@@ -226,10 +225,7 @@ static void end(struct control_call *call)
 #define JOB .state_size = sizeof(struct watched), .visit = visit, .finish = finish, .end = end
 
 const struct control_handler daemon_job_handlers[] = {
-    {"bounce", NULL, .begin = begin_bounce, JOB},
-    {"rebind", NULL, .begin = begin_rebind, JOB},
-    {"queue", "flush", .begin = begin_flush, JOB},
-    {"queue", "delete", .begin = begin_delete, JOB},
-    {"queue", "move", .begin = begin_move, JOB},
-    {NULL},
+    {"bounce", NULL, .begin = begin_bounce, JOB},  {"rebind", NULL, .begin = begin_rebind, JOB},
+    {"queue", "flush", .begin = begin_flush, JOB}, {"queue", "delete", .begin = begin_delete, JOB},
+    {"queue", "move", .begin = begin_move, JOB},   {NULL},
 };

@@ -2,8 +2,8 @@
  *
  * Queues and lanes are their workers': each is visited and writes what it has. A message lies in
  * one shard, so in one worker; its rows that are on disk only are found by the control thread
- * first, which goes through the shard's rows some at a time (it may block, workers may not). Rows in
- * memory are the worker's to tell, and win over what was read. */
+ * first, which goes through the shard's rows some at a time (it may block, workers may not). Rows
+ * in memory are the worker's to tell, and win over what was read. */
 #include "core/daemon.h"
 #include "queue/why.h"
 #include "smtp/lane.h"
@@ -14,7 +14,7 @@
 #include <string.h>
 
 enum {
-    ROWS_MAX = 64,        /* of one message that are shown: each is another domain */
+    ROWS_MAX = 64, /* of one message that are shown: each is another domain */
     KEYS_PER_STEP = 20000,
     REASONS_MAX = 24,
 };
@@ -142,7 +142,8 @@ static enum control_step finish_queue(struct control_call *call)
 {
     const struct named *named = call->state;
     if (!named->found)
-        control_fail(call, "no queue is called %.*s: nothing waits there", SPAN_FORMAT(name_of(call)));
+        control_fail(call, "no queue is called %.*s: nothing waits there",
+                     SPAN_FORMAT(name_of(call)));
     return CONTROL_DONE;
 }
 
@@ -186,7 +187,8 @@ static enum control_step finish_lane(struct control_call *call)
 {
     const struct named *named = call->state;
     if (!named->found)
-        control_fail(call, "no lane is called %.*s: it is not in use now", SPAN_FORMAT(name_of(call)));
+        control_fail(call, "no lane is called %.*s: it is not in use now",
+                     SPAN_FORMAT(name_of(call)));
     return CONTROL_DONE;
 }
 
@@ -317,7 +319,7 @@ struct message_row {
     const struct row_state *state;
     uint64_t due_ms;
     struct span queue_name;
-    struct queue *queue; /* NULL: the worker does not know it */
+    struct queue *queue;   /* NULL: the worker does not know it */
     const struct row *row; /* in memory; NULL: on disk */
     bool waiting, fresh;
 };
@@ -327,9 +329,9 @@ struct telling {
     struct worker *worker;
     struct message_search *search;
     struct card *card;
-    unsigned met;      /* rows so far */
+    unsigned met; /* rows so far */
     bool full, shows;
-    bool open;         /* a row in memory whose reasons are being collected */
+    bool open; /* a row in memory whose reasons are being collected */
     struct message_row row;
 };
 

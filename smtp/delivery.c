@@ -33,6 +33,8 @@ struct delivery {
     struct borrowed borrowed[CLIENT_FLIGHTS];
     struct plan_address to;
     struct address to_address, local;
+    uint32_t number;
+    bool traced; /* see trace_event.interesting */
     uint64_t opened_ns, talking_ns;
     uint32_t progress_seen;
     bool talking;     /* the connection is up, the client is initialised */
@@ -308,6 +310,61 @@ static void keep_session(struct delivery *delivery)
         tls_peers_keep(&delivery->lane->egress->tls_peers, &host, tls_take_session(tls));
 }
 
+/* ---- tracing ---- */
+
+static const struct queue *queue_on_its_way(const struct delivery *delivery)
+{
+    for (unsigned i = 0; i < countof(delivery->borrowed); i++)
+        if (delivery->borrowed[i].row)
+            return delivery->borrowed[i].row->queue;
+    return NULL;
+}
+
+static void tell(struct delivery *delivery, char side, struct span text)
+{
+    struct egress *egress = delivery->lane->egress;
+    const struct queue *queue = queue_on_its_way(delivery);
+    struct trace_event event = {
+        .wall_ms = egress->loop->wall_ms,
+        .connection = delivery->number,
+        .side = side,
+        .peer = &delivery->to_address,
+        .text = text,
+        .interesting = &delivery->traced,
+    };
+    if (queue) {
+        event.queue = queue->name;
+        event.domain = queue->domain;
+    }
+    traces_tell(&egress->traces, &event, egress->loop->now_ns);
+}
+
+static bool is_traced(const struct delivery *delivery)
+{
+    return traces_any(&delivery->lane->egress->traces);
+}
+
+/* Commands lie in the client's own buffer, everything else is message text. */
+static void tell_output(struct delivery *delivery, const struct iovec *iov, unsigned count)
+{
+    const struct client *client = &delivery->client;
+    uint64_t octets = 0;
+    for (unsigned i = 0; i < count; i++) {
+        const char *data = iov[i].iov_base;
+        if (data >= client->commands && data < client->commands + sizeof client->commands)
+            tell(delivery, 'C', span_of(data, iov[i].iov_len));
+        else
+            octets += iov[i].iov_len;
+    }
+    if (octets == 0)
+        return;
+    char text[64];
+    struct sink sink;
+    sink_init(&sink, text, sizeof text);
+    sink_format(&sink, "[%llu octets of message]", (unsigned long long)octets);
+    tell(delivery, '*', sink_span(&sink));
+}
+
 /* ---- the connection ---- */
 
 static void send_what_can(struct delivery *delivery)
@@ -316,6 +373,8 @@ static void send_what_can(struct delivery *delivery)
         return;
     struct iovec iov[DELIVERY_IOV];
     unsigned count = client_output(&delivery->client, iov, DELIVERY_IOV);
+    if (count > 0 && is_traced(delivery))
+        tell_output(delivery, iov, count);
     if (count > 0 && !conn_send(&delivery->conn, iov, count))
         client_lost(&delivery->client, false); /* no memory for the send: as if the line was cut */
 }
@@ -339,6 +398,8 @@ static void connect_failed(struct delivery *delivery, bool timeout)
     sink_format(&sink, "cannot connect: %s", why ? why : "unknown error");
     struct reply_summary reply = {
         .code = 451, .enhanced = {4, 4, 1}, .text = sink_span(&sink), .internal = true};
+    if (is_traced(delivery))
+        tell(delivery, '*', reply.text);
     tell_failed(delivery, &reply);
     conn_abort(&delivery->conn);
 }
@@ -361,6 +422,8 @@ static void read_replies(struct delivery *delivery)
     struct span input;
     while ((input = conn_input(&delivery->conn)).len > 0) {
         size_t before = input.len;
+        if (is_traced(delivery))
+            tell(delivery, 'S', input);
         client_input(&delivery->client, &input);
         conn_consume(&delivery->conn, before - input.len);
     }
@@ -513,6 +576,7 @@ bool delivery_open(struct lane *lane, const struct host *host)
     struct span ehlo =
         config->delivery.ehlo_domain.len ? config->delivery.ehlo_domain : config->hostname;
     delivery->lane = lane;
+    delivery->number = ++egress->delivery_count;
     delivery->client_settings = (struct client_settings){&config->delivery, ehlo};
     delivery->to = host->address;
     delivery->to_address = plan_address(&host->address);

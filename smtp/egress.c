@@ -47,6 +47,7 @@ int egress_init(struct egress *egress, struct loop *loop, const struct egress_se
     list_init(&egress->old_routes);
     list_init(&egress->old_lanes);
     list_init(&egress->deliveries);
+    traces_init(&egress->traces);
     chunk_pool_init(&egress->chunks, EGRESS_CHUNKS, 4 << 20);
     timer_init(&egress->sweep, on_sweep);
     timer_init(&egress->drain_deadline, on_drain_deadline);
@@ -162,6 +163,7 @@ void egress_fini(struct egress *egress)
     egress->dns = dns_free(egress->dns);
     timer_disarm(&egress->loop->timers, &egress->sweep);
     suspended_fini(egress);
+    traces_fini(&egress->traces);
     chunk_pool_fini(&egress->chunks);
     tls_peers_fini(&egress->tls_peers);
 }

@@ -23,6 +23,7 @@
 #include "queue/share.h"
 #include "queue/suspensions.h"
 #include "smtp/lane_limit.h"
+#include "smtp/trace.h"
 #include "smtp/tls_peers.h"
 
 struct egress_settings {
@@ -46,6 +47,8 @@ struct egress {
     struct map lanes;                  /* by key */
     struct list old_routes, old_lanes; /* least recently used first */
     struct list deliveries;            /* all, by delivery.all */
+    struct traces traces;              /* of what they say */
+    uint32_t delivery_count;
     struct tls_peers tls_peers;
     struct chunk_pool chunks; /* for the texts of replies while a row is borrowed */
     struct timer sweep;

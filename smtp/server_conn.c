@@ -43,7 +43,11 @@ struct session {
     uint64_t phase_since_ns; /* when the present command or data began */
     uint64_t data_since_octets;
     uint64_t stored_since_ns;
+    uint64_t untold_octets; /* of message text, while somebody traces */
+    uint32_t number;
     uint8_t phase_seen;
+    bool traced;  /* see trace_event.interesting */
+    bool secrets; /* the client's next line is part of a login */
     bool admitted, stored_done, waits_for_room, closing, gone;
     bool starts_tls; /* the 220 is on its way; the gate counts us */
     bool shaking;    /* the handshake runs; the gate counts us */
@@ -89,6 +93,63 @@ static void close_replies(struct session *session)
     session->replies = (struct sink){0};
 }
 
+/* ---- tracing ---- */
+
+static void tell(struct session *session, char side, struct span text)
+{
+    struct ingress *ingress = ingress_of(session);
+    struct trace_event event = {
+        .wall_ms = ingress->loop->wall_ms,
+        .connection = session->number,
+        .side = side,
+        .peer = &session->conn.peer,
+        .text = text,
+        .hidden = session->secrets,
+        .interesting = &session->traced,
+    };
+    traces_tell(&ingress->traces, &event, ingress->loop->now_ns);
+}
+
+static void tell_octets(struct session *session)
+{
+    char text[64];
+    struct sink sink;
+    sink_init(&sink, text, sizeof text);
+    sink_format(&sink, "[%llu octets of message]", (unsigned long long)session->untold_octets);
+    session->untold_octets = 0;
+    tell(session, '*', sink_span(&sink));
+}
+
+/* What the dialogue has taken: `data_octets` of it, at the front if it was in a message before,
+ * else at the end, were message text. */
+static void tell_input(struct session *session, struct span taken, uint64_t data_octets,
+                       bool was_in_data)
+{
+    if (!traces_any(&ingress_of(session)->traces))
+        return;
+    struct span commands = span_first(taken, 0);
+    if (data_octets < taken.len)
+        commands = was_in_data ? span_skip(taken, data_octets)
+                               : span_first(taken, taken.len - data_octets);
+    if (!was_in_data)
+        tell(session, 'C', commands);
+    session->untold_octets += data_octets;
+    if (session->untold_octets && server_phase(&session->server) != PHASE_DATA)
+        tell_octets(session);
+    if (was_in_data)
+        tell(session, 'C', commands);
+    session->secrets = false;
+}
+
+static void tell_replies(struct session *session)
+{
+    if (!traces_any(&ingress_of(session)->traces))
+        return;
+    struct span replies = sink_span(&session->replies);
+    tell(session, 'S', replies);
+    session->secrets = span_starts_with(replies, SPAN("334"));
+}
+
 static void send_replies(struct session *session)
 {
     if (conn_sending(&session->conn) || session->conn.state != CONN_OPEN)
@@ -97,6 +158,7 @@ static void send_replies(struct session *session)
         close_replies(session);
         return;
     }
+    tell_replies(session);
     struct iovec iov = {.iov_base = session->replies.data, .iov_len = session->replies.len};
     if (!conn_send(&session->conn, &iov, 1))
         conn_abort(&session->conn);
@@ -396,9 +458,14 @@ static bool feed(struct session *session, size_t *budget)
         return false;
     }
     size_t before = input.len;
+    struct span all = input;
+    uint64_t octets_before = session->server.data_octets;
+    bool in_data = server_phase(&session->server) == PHASE_DATA;
     enum server_want want = server_input(&session->server, &input, &session->replies,
                                          ingress_of(session)->loop->wall_ms);
     size_t taken = before - input.len;
+    tell_input(session, span_first(all, taken), session->server.data_octets - octets_before,
+               in_data);
     conn_consume(&session->conn, taken);
     *budget = taken < *budget ? *budget - taken : 0;
     switch (want) {
@@ -511,6 +578,7 @@ static struct session *session_new(struct smtp_listener *from)
     if (!session)
         return NULL;
     session->from = from;
+    session->number = ++from->ingress->session_count;
     op_init(&session->stored, on_stored);
     op_init(&session->sealed, on_sealed);
     op_init(&session->room, on_room);
@@ -659,6 +727,7 @@ int ingress_init(struct ingress *ingress, struct loop *loop, struct share *share
 {
     *ingress = (struct ingress){.loop = loop, .share = share, .settings = *settings};
     *ret_failed = NULL;
+    traces_init(&ingress->traces);
     list_init(&ingress->sessions);
     timer_init(&ingress->drain_deadline, on_drain_deadline);
     const struct server_limits limits = limits_of(settings->config);
@@ -711,6 +780,7 @@ void ingress_drain(struct ingress *ingress, struct op *done)
 
 void ingress_fini(struct ingress *ingress)
 {
+    traces_fini(&ingress->traces);
     check(list_empty(&ingress->sessions));
     for (size_t i = 0; i < ingress->listener_count; i++)
         labels_put(ingress->settings.listeners, ingress->listeners[i].label);

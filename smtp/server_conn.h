@@ -24,6 +24,7 @@
 #include "core/tls_services.h"
 #include "smtp/sealer.h"
 #include "smtp/server.h"
+#include "smtp/trace.h"
 
 struct ingress_settings {
     const struct config *config;
@@ -45,6 +46,8 @@ struct ingress {
     struct smtp_listener *listeners;
     size_t listener_count;
     struct list sessions;
+    struct traces traces; /* of what sessions say */
+    uint32_t session_count;
     bool draining;
     struct op *drained;
     struct timer drain_deadline;

@@ -2,9 +2,11 @@
 """What an administrator does to waiting mail and asks about it, against a living daemon with two
 workers: bounce, delete, flush, move, suspend, resume, and why."""
 
+import json
 import os
 import socket
 import subprocess
+import threading
 import time
 import unittest
 
@@ -339,6 +341,82 @@ class Admin(unittest.TestCase):
                             ["since_ms"])
             why = self.until_reason(ringpost, "no-route", "queue", "why", "nobody.test")
             self.assertGreater(why["until_ms"], why["since_ms"])
+
+    # ---- traces
+
+    def trace(self, ringpost, *words):
+        """Its lines, as they come, in a list that grows."""
+        process = subprocess.Popen(
+            [harness.program("ringpost"), "--config", ringpost.config_path, "--json", "trace",
+             *words], stdout=subprocess.PIPE, text=True)
+        lines = []
+
+        def read():
+            for line in process.stdout:
+                lines.append(json.loads(line))
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+
+        def end():
+            process.kill()
+            process.wait()
+            reader.join()
+            process.stdout.close()
+
+        self.addCleanup(end)
+        return lines
+
+    def said(self, lines, side):
+        return [line["line"] for line in list(lines) if line.get("side") == side]
+
+    def test_trace_in(self):
+        sink = self.sink()
+        ringpost = self.ringpost({"*": [f"127.0.0.1:{sink.port}"]})
+        everything = self.trace(ringpost, "smtp-in")
+        only_b = self.trace(ringpost, "smtp-in", "--domain", "B.test")
+        nobody = self.trace(ringpost, "smtp-in", "--address", "127.0.0.9")
+
+        def seen():
+            self.send(ringpost, "u@a.test")
+            self.send(ringpost, "u@b.test")
+            return any("<u@b.test>" in line for line in self.said(only_b, "C")) and \
+                self.said(everything, "C")
+
+        eventually(seen, "both see something")
+        time.sleep(0.5)
+        client, server = self.said(everything, "C"), self.said(everything, "S")
+        self.assertTrue(any(line.lower().startswith("mail from:<ann@sender.test>")
+                            for line in client), client)
+        self.assertTrue(any(line.startswith("250 2.0.0 Ok: queued as") for line in server))
+        self.assertTrue(any("octets of message" in line for line in self.said(everything, "*")))
+        self.assertFalse(any("X-Number" in line["line"] for line in everything))
+        self.assertFalse(any("a.test" in line for line in self.said(only_b, "C")), only_b)
+        self.assertEqual(nobody, [])
+        self.assertEqual({line["peer"].split(":")[0] for line in everything}, {"127.0.0.1"})
+
+    def test_trace_out(self):
+        sink = self.sink(rules={"b.test": defer_forever("450 4.2.1 not now")})
+        ringpost = self.ringpost({"*": [f"127.0.0.1:{sink.port}"]}, delivery={"idle_timeout": "1s"})
+        lines = self.trace(ringpost, "smtp-out", "--queue", "red@b.test")
+
+        def seen():
+            self.send(ringpost, "u@a.test")
+            self.send(ringpost, "u@b.test", headers="X-Tenant: red\r\n")
+            return "450 4.2.1 not now" in self.said(lines, "S")
+
+        eventually(seen, "the refusal is seen")
+        client = self.said(lines, "C")
+        self.assertTrue(any(line.startswith("RCPT TO:<u@b.test>") for line in client), client)
+        self.assertEqual({line["peer"] for line in lines}, {f"127.0.0.1:{sink.port}"})
+
+    def test_trace_bounds(self):
+        ringpost = self.ringpost({"*": ["127.0.0.1:9"]})
+        running = [self.trace(ringpost, "smtp-in") for _ in range(4)]
+        eventually(lambda: (self.send(ringpost, "u@a.test"), all(running))[1], "four are running")
+        text, error = ringpost.command("trace", "smtp-in", status=1)
+        self.assertIn("4 traces are running", error)
+        ringpost.command("trace", "smtp-in", "--domain", "x" * 300, status=1)
 
     # ---- many rows
 

@@ -34,7 +34,7 @@ struct delivery {
     struct plan_address to;
     struct address to_address, local;
     uint32_t number;
-    bool traced; /* see trace_event.interesting */
+    uint64_t traced; /* see trace_event.interesting */
     uint64_t opened_ns, talking_ns;
     uint32_t progress_seen;
     bool talking;     /* the connection is up, the client is initialised */

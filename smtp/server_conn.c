@@ -43,10 +43,10 @@ struct session {
     uint64_t phase_since_ns; /* when the present command or data began */
     uint64_t data_since_octets;
     uint64_t stored_since_ns;
+    uint64_t traced; /* see trace_event.interesting */
     uint64_t untold_octets; /* of message text, while somebody traces */
     uint32_t number;
     uint8_t phase_seen;
-    bool traced;  /* see trace_event.interesting */
     bool secrets; /* the client's next line is part of a login */
     bool admitted, stored_done, waits_for_room, closing, gone;
     bool starts_tls; /* the 220 is on its way; the gate counts us */

@@ -115,9 +115,10 @@ static bool wants(const struct trace *trace, const struct trace_event *event)
         return false;
     if (!filter->domain[0] && !filter->queue[0])
         return true;
+    uint64_t bit = UINT64_C(1) << (trace->number % 64);
     if (meets(filter, event))
-        *event->interesting = true;
-    return *event->interesting;
+        *event->interesting |= bit;
+    return *event->interesting & bit;
 }
 
 /* ---- keeping ---- */

@@ -35,7 +35,8 @@ struct trace_event {
     struct span text;          /* lines, as they were sent */
     bool hidden;               /* what the client says to log in: not kept */
     struct span queue, domain; /* outbound, while a message is on its way; else empty */
-    bool *interesting;         /* of the connection: it has met a filter's domain or queue once */
+    uint64_t
+        *interesting; /* of the connection: which traces' domain or queue it has met, a bit each */
 };
 
 struct traces {

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 static struct address peer;
-static bool interesting;
+static uint64_t interesting;
 
 static int setup(void **state)
 {
@@ -19,7 +19,7 @@ static int setup(void **state)
     peer = (struct address){0};
     peer.v4.sin_family = AF_INET;
     inet_pton(AF_INET, "192.0.2.7", &peer.v4.sin_addr);
-    interesting = false;
+    interesting = 0;
     *state = &traces;
     return 0;
 }
@@ -76,7 +76,7 @@ static void lines_and_secrets(void **state)
                                 .text = SPAN("c2VjcmV0\r\n"),
                                 .hidden = true,
                                 .interesting = &interesting};
-    traces_tell(traces, &event, 0);
+    traces_tell(traces, &event, NS_PER_S);
     fetch(traces, number, "[hidden]|");
 }
 
@@ -95,9 +95,9 @@ static void filters(void **state)
     fetch(traces, numbers[2], "RCPT TO:<a@D.example>|250 ok|");
     assert_int_equal(fetch(traces, numbers[0], NULL), 4);
     fetch(traces, numbers[1], "");
-    interesting = false;
+    interesting = 0;
     tell(traces, 'C', "MAIL\r\n", "t@d.examples");
-    fetch(traces, numbers[3], "250 ok|"); /* another filter had met it */
+    fetch(traces, numbers[3], "");
     tell(traces, 'C', "RCPT\r\n", "t@d.example");
     fetch(traces, numbers[3], "RCPT|");
 }

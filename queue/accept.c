@@ -309,6 +309,7 @@ void journal_reception(struct share *share, const struct row *row, const struct 
             event.reception_protocol = message->protocol;
             event.tls_version = message->tls_version;
             event.tls_cipher = message->tls_cipher;
+            event.tls_subject = message->tls_subject;
         }
         share_journal(share, &event, NULL);
     }

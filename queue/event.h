@@ -61,6 +61,7 @@ struct event {
     struct span node;               /* node id */
     struct span reception_protocol; /* "ESMTP"; "DSN" for reports of ours; empty: null */
     struct span tls_version, tls_cipher; /* of a reception; empty: in the clear */
+    struct span tls_subject;             /* likewise; empty: none that was found good */
 };
 
 /* The sink is `full` if its capacity is below EVENT_LINE_MAX and did not do. */

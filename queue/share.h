@@ -55,6 +55,7 @@ struct message {
     struct span peer_name;    /* its EHLO name, in the arena */
     struct span protocol;     /* "ESMTP", static */
     struct span tls_version, tls_cipher; /* static; empty: it came in the clear */
+    struct span tls_subject; /* a client's certificate that was found good, in the arena */
 };
 
 /* A new message with arrival and expiry; its arena is open for the envelope. NULL: no memory, or

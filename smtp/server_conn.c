@@ -404,6 +404,8 @@ static void set_deadline(struct session *session)
     if (session->storing) {
         from_ns = session->stored_since_ns;
         wait_ms = ingress_of(session)->settings.config->limits.commit_ms;
+    } else if (session->phase_seen == PHASE_TLS) { /* a place at the gate is taken */
+        wait_ms = ingress_of(session)->settings.config->limits.tls_handshake_ms;
     } else if (session->phase_seen == PHASE_COMMAND) {
         wait_ms = limits->command_ms;
     } else if (session->phase_seen == PHASE_DATA) {

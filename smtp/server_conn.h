@@ -18,8 +18,8 @@
 #pragma once
 
 #include "core/config.h"
-#include "core/listen.h"
 #include "core/labels.h"
+#include "core/listen.h"
 #include "core/metrics.h"
 #include "core/tls_services.h"
 #include "smtp/sealer.h"
@@ -32,7 +32,7 @@ struct ingress_settings {
     struct tls_services *tls;    /* of the process; NULL: none of the listeners has TLS */
     struct metrics *metrics;
     const struct dkim_keys *dkim_keys; /* NULL: nothing is signed */
-    struct labels *listeners; /* counters by listener */
+    struct labels *listeners;          /* counters by listener */
     struct sealer *sealer;             /* of the worker */
 };
 

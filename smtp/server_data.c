@@ -274,6 +274,8 @@ static bool fill_envelope(struct server *server)
     }
     envelope->flags |= (uint8_t)((body->body_8bit ? ENVELOPE_BODY_HAS_8BIT : 0) |
                                  (body->header_8bit ? ENVELOPE_HEADER_HAS_8BIT : 0));
+    if (server->tls && !arena_copy(&message->arena, server->tls->subject, &message->tls_subject))
+        return false;
     return arena_copy(&message->arena, server_helo(server), &message->peer_name) &&
            arena_copy(&message->arena, body_field_value(body, 0), &envelope->tenant) &&
            arena_copy(&message->arena, body_field_value(body, 1), &envelope->campaign);

@@ -458,6 +458,7 @@ key = "{key(name)}"
         with self.client(name="client") as client:
             client.sendmail(SENDER, [RECIPIENT], make_message())
         self.assertIn(b"verified client /CN=client.example)", self.arrived().body)
+        self.assertEqual(self.reception()["tls_peer_subject_name"], ["CN=client.example"])
         with self.client(name="stranger") as client:  # another root: taken, and not named
             client.sendmail(SENDER, [RECIPIENT], make_message())
         with self.client() as client:

@@ -301,7 +301,7 @@ class Enemies(Base):
 
     def test_flood_of_handshakes(self):
         """Beyond the cap nobody is let in, and the plain listener does not notice."""
-        self.start(limits={"tls_handshakes": 4, "tls_handshake": "2s"})
+        self.start(limits={"tls_handshakes": 4})
         held = [self.plain(self.implicit) for _ in range(4)]
         busy = 'ringpost_tls_handshakes_total{side="in",result="busy"}'
 

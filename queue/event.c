@@ -13,6 +13,7 @@ enum {
     NAME_MAX_BYTES = 1024, /* queue, site, host names */
     TEXT_MAX = 1024,       /* replies, and what the peer said that we answered */
     WORD_MAX = 64,
+    AUTHENTICATION_MAX = 8192,
 };
 
 static const struct {
@@ -334,6 +335,10 @@ void event_write(const struct event *event, struct sink *sink)
     put_delivery(sink, event->attempt);
     PUT(sink, ",\"reception_protocol\":");
     put_string_or_null(sink, event->reception_protocol, WORD_MAX);
+    if (event->authentication.len) {
+        PUT(sink, ",\"authentication\":");
+        json_put_string(sink, event->authentication, AUTHENTICATION_MAX);
+    }
     PUT(sink, ",\"feedback_report\":null");
     put_tls(sink, event);
     put_meta(sink, event->envelope);

@@ -25,6 +25,7 @@
 #include "smtp/sealer.h"
 #include "smtp/server.h"
 #include "smtp/trace.h"
+#include "smtp/vetting.h"
 
 struct ingress_settings {
     const struct config *config;
@@ -34,6 +35,7 @@ struct ingress_settings {
     const struct dkim_keys *dkim_keys; /* NULL: nothing is signed */
     struct labels *listeners;          /* counters by listener */
     struct sealer *sealer;             /* of the worker */
+    struct dns *dns;                   /* of the worker, to verify what others say */
 };
 
 struct smtp_listener; /* one per [[listener]] with service = "smtp" */

@@ -7,6 +7,7 @@
 #include "smtp/lane.h"
 
 #include "smtp/delivery.h"
+#include "smtp/route.h"
 #include "smtp/suspended.h"
 
 #include <stdlib.h>
@@ -370,6 +371,7 @@ static void hold(struct lane *lane, const struct connect_failure *failure)
         struct queue *queue = first_queue(flow);
         unwant(lane, flow, queue);
         queue->held_until_ms = egress->loop->wall_ms + hold_ns(lane) / NS_PER_MS;
+        route_note_error(egress, queue->domain, &failure->reply);
         share_settle_queue(egress->share, queue, &attempt);
     }
 }

@@ -118,6 +118,7 @@ static int setup(void **state)
     list_init(&f->egress.old_lanes);
     assert_int_equal(suspended_init(&f->egress), 0);
     assert_int_equal(map_init(&f->egress.lanes, 16), 0);
+    assert_int_equal(map_init(&f->egress.routes, 16), 0);
     f->host =
         (struct plan_host){.name = SPAN("mx.test"), .address_count = 1, .addresses = &f->address};
     f->plan = (struct plan){
@@ -136,6 +137,7 @@ static int teardown(void **state)
     lane_free(f->lane);
     suspended_fini(&f->egress);
     map_fini(&f->egress.lanes);
+    map_fini(&f->egress.routes);
     lane_limits_fini(&f->limits);
     labels_fini(&f->sites);
     loop_fini(&f->loop);

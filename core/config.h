@@ -100,6 +100,9 @@ struct config_dkim {
     unsigned line;             /* in the file, for messages */
 };
 
+/* [journal] overload, in the order of its names */
+enum journal_overload { OVERLOAD_BLOCK, OVERLOAD_COUNT };
+
 struct config {
     struct span file; /* its path */
     struct span hostname, data_dir;
@@ -140,17 +143,15 @@ struct config {
         struct span tenant_header, campaign_header; /* empty: none */
     } policy;
     struct {
-        bool verify;
-        uint64_t timeout_ms;
-    } authentication;
-    struct {
         uint64_t memory, inbound_memory, loaded_memory, disk_reserve;
         uint64_t nursery_messages, nursery_bytes, nursery_age_ms, window_rows, loader_threads,
             expiry_sweep_ms;
         bool clock_confirmed; /* the operator says that the wall clock is right */
     } queue;
     struct {
-        uint64_t keep;
+        uint64_t keep, keep_time_ms, keep_for_consumers, segment_size, segment_time_ms;
+        unsigned overload; /* enum journal_overload */
+        bool compress;
     } journal;
     struct {
         uint64_t message_size, header_size, recipients, received_headers, messages_per_connection;

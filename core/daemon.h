@@ -57,6 +57,7 @@ struct daemon {
     const char *path; /* of the configuration file */
     int queue_error;  /* what ended the queue; 0: nothing did */
     bool disk_full_said, clock_alarm_said;
+    uint64_t journal_dropped_said, journal_errors_said;
 };
 
 /* ---- daemon_start.c ---- */
@@ -93,7 +94,7 @@ static inline struct daemon *daemon_of(const struct control_call *call)
 /* ---- families of commands; each ends with a row without noun ---- */
 extern const struct control_handler daemon_queue_handlers[], daemon_lane_handlers[],
     daemon_job_handlers[], daemon_suspend_handlers[], daemon_why_handlers[],
-    daemon_trace_handlers[], daemon_domain_handlers[];
+    daemon_trace_handlers[];
 
 /* ---- daemon_queue.c ---- */
 struct filter;

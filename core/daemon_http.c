@@ -3,6 +3,17 @@
 
 #include <errno.h>
 
+static void set_journal_metrics(struct daemon *daemon)
+{
+    const struct journal_kept *kept = spool_journal(daemon->spool);
+    struct metrics *metrics = &daemon->metrics;
+    metric_set(metrics, METRIC_JOURNAL_SEGMENTS, atomic_load(&kept->segments));
+    metric_set(metrics, METRIC_JOURNAL_STORED_BYTES, atomic_load(&kept->bytes));
+    metric_set(metrics, METRIC_JOURNAL_SEGMENTS_REMOVED, atomic_load(&kept->removed));
+    metric_set(metrics, METRIC_JOURNAL_SEGMENTS_DROPPED, atomic_load(&kept->dropped));
+    metric_set(metrics, METRIC_JOURNAL_KEEPER_ERRORS, atomic_load(&kept->errors));
+}
+
 static void serve_metrics(void *context, struct http_reply *reply)
 {
     struct daemon *daemon = context;
@@ -16,6 +27,7 @@ static void serve_metrics(void *context, struct http_reply *reply)
         listeners[i] = &daemon->workers[i]->listeners;
         sites[i] = &daemon->workers[i]->sites;
     }
+    set_journal_metrics(daemon);
     reply->type = HTTP_TYPE_METRICS;
     metrics_write(sets, count, &reply->body);
     labels_write(listeners, daemon->worker_count, &reply->body);

@@ -121,6 +121,21 @@ static void look_at_disk(struct daemon *daemon)
     }
 }
 
+static void look_at_journal(struct daemon *daemon)
+{
+    const struct journal_kept *kept = spool_journal(daemon->spool);
+    uint64_t dropped = atomic_load(&kept->dropped), errors = atomic_load(&kept->errors);
+    if (dropped > daemon->journal_dropped_said)
+        log_warning("journal: %llu segments were removed that a consumer had not read: see "
+                    "`ringpost journal cursors` and [journal] keep_for_consumers",
+                    (unsigned long long)(dropped - daemon->journal_dropped_said));
+    if (errors > daemon->journal_errors_said)
+        log_error("journal: segments cannot be compressed or removed: %s",
+                  strerror(-atomic_load(&kept->last_error)));
+    daemon->journal_dropped_said = dropped;
+    daemon->journal_errors_said = errors;
+}
+
 static void on_tick(struct op *op)
 {
     struct daemon *daemon = container_of(op, struct daemon, tick.op);
@@ -129,6 +144,7 @@ static void on_tick(struct op *op)
     daemon_look_at_tls(daemon);
     look_at_clock(daemon);
     look_at_disk(daemon);
+    look_at_journal(daemon);
     if (!daemon->draining)
         loop_arm(&daemon->control, &daemon->tick, TICK_MS * NS_PER_MS);
 }

@@ -10,6 +10,7 @@
  *   from its beginning instead, so that a full disk does not grow a file per second.
  * - Sync fails: the kernel may have dropped the pages; they are not written again (it would report
  *   success for nothing). Lost, counted, next file.
+ *   What is lost is declared by a frame in front of what is written next, in one write with it.
  * - The disk hangs: at the deadline, and each time it passes again, the waiting ops get -ETIMEDOUT;
  *   the buffer stays with the kernel, the other one fills, then frames are lost until it answers.
  */
@@ -19,6 +20,8 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+enum { LOSS_FRAME_MAX = 256 }; /* the frame that declares a loss; each buffer keeps room for one */
 
 enum step {
     RESTING,
@@ -34,9 +37,13 @@ enum step {
 
 struct buffer {
     struct sink frames;
-    struct list waiting;     /* ops, done when this buffer is on disk */
-    uint64_t first_sequence; /* of `frames` */
+    struct list waiting;                    /* ops, done when this buffer is on disk */
+    uint64_t first_sequence, last_sequence; /* of `frames` */
     uint64_t frame_count;
+};
+
+struct loss {
+    uint64_t from, to; /* sequences; 0: none */
 };
 
 struct journal {
@@ -45,19 +52,27 @@ struct journal {
     struct buffer *filling, *flushing;
     uint64_t next_sequence;
     unsigned worker;
-    uint64_t file_bytes;
+    uint64_t file_bytes, file_ns;
+    _Atomic uint64_t *head;
+
+    struct loss refused;   /* no room in `filling`: declared there as soon as there is */
+    struct loss unwritten; /* by a failed flush: declared in front of the next one */
+    char loss_frame[LOSS_FRAME_MAX];
+    size_t loss_len; /* in front of `flushing` */
+    bool failing;    /* since the last flush failed */
 
     enum step step;
     struct op op;
-    struct iovec iov;
+    struct iovec iov[2];
     struct timer due;      /* when the next flush may start */
     struct timer deadline; /* of the flush that is running */
     uint64_t flushed_ns;   /* when the last flush started */
     bool must_rest;        /* the last flush failed */
 
     int directory_fd, fd;
-    uint64_t offset; /* end of what was synced in `fd` */
-    size_t written;  /* of `flushing` */
+    uint64_t opened_ns; /* `fd` */
+    uint64_t offset;    /* end of what was synced in `fd` */
+    size_t written;     /* of `flushing` */
 
     struct op *closed; /* journal_close was called */
     int close_result;
@@ -131,8 +146,12 @@ int journal_open(const struct journal_options *options, struct loop *loop,
     journal->filling = &journal->buffers[0];
     journal->flushing = &journal->buffers[1];
     journal->next_sequence = options->first_sequence ? options->first_sequence : 1;
+    if (options->torn_from) /* in a file of its own: what is unreadable stays to be looked at */
+        journal->unwritten = (struct loss){options->torn_from, journal->next_sequence++};
     journal->worker = options->worker;
     journal->file_bytes = options->file_bytes ? options->file_bytes : JOURNAL_FILE_BYTES;
+    journal->file_ns = options->file_ms * NS_PER_MS;
+    journal->head = options->head;
     journal->fd = journal->directory_fd = -1;
     memcpy(journal->directory, options->directory, directory_len + 1);
     op_init(&journal->op, on_step);
@@ -171,28 +190,93 @@ static uint64_t flush_due_ns(const struct journal *journal)
     return journal->flushed_ns + JOURNAL_SYNC_MS * NS_PER_MS;
 }
 
+bool journal_behind(const struct journal *journal)
+{
+    const struct sink *frames = &journal->filling->frames;
+    return journal->failing || (journal->step != RESTING && frames->len >= frames->capacity / 2);
+}
+
+static bool nothing_to_write(const struct journal *journal)
+{
+    return journal->filling->frames.len == 0 && journal->refused.to == 0 &&
+           journal->unwritten.to == 0;
+}
+
+static void arm_flush(struct journal *journal)
+{
+    if (journal->step != RESTING)
+        return;
+    uint64_t due_ns = flush_due_ns(journal);
+    if (!timer_armed(&journal->due) || due_ns < journal->due.due_ns)
+        timer_arm(&journal->loop->timers, &journal->due, due_ns);
+}
+
+static bool put_frame(struct buffer *buffer, uint64_t sequence, struct span line)
+{
+    if (!journal_frame_write(&buffer->frames, sequence, line))
+        return false;
+    if (buffer->frame_count++ == 0)
+        buffer->first_sequence = sequence;
+    buffer->last_sequence = sequence;
+    return true;
+}
+
+static struct span loss_line(const struct journal *journal, const struct loss *loss, char *text)
+{
+    struct sink sink;
+    sink_init(&sink, text, LOSS_FRAME_MAX - JOURNAL_FRAME_EXTRA);
+    journal_loss_write(&sink, loss->from, loss->to, journal->loop->wall_ms);
+    return sink_span(&sink);
+}
+
+static void declare_refused(struct journal *journal)
+{
+    char text[LOSS_FRAME_MAX];
+    if (journal->refused.to == 0)
+        return;
+    struct span line = loss_line(journal, &journal->refused, text);
+    check(put_frame(journal->filling, journal->refused.to, line));
+    journal->refused = (struct loss){0};
+}
+
+static void refuse(struct journal *journal, uint64_t sequence)
+{
+    if (journal->refused.to == 0)
+        journal->refused.from = sequence;
+    journal->refused.to = sequence;
+    journal->usage.lost++;
+    if (!journal->closed)
+        arm_flush(journal);
+}
+
+/* The room for one declaration is never given to a line. */
+static bool has_room(const struct journal *journal, size_t line_len)
+{
+    const struct sink *frames = &journal->filling->frames;
+    size_t needed = line_len + JOURNAL_FRAME_EXTRA + LOSS_FRAME_MAX;
+    if (journal->refused.to)
+        needed += LOSS_FRAME_MAX;
+    return line_len <= JOURNAL_LINE_MAX && needed <= frames->capacity - frames->len;
+}
+
 bool journal_append(struct journal *journal, struct span line, struct op *durable)
 {
     struct buffer *buffer = journal->filling;
     uint64_t sequence = journal->next_sequence++;
-    if (journal->closed || !journal_frame_write(&buffer->frames, sequence, line)) {
-        journal->usage.lost++;
+    if (journal->closed || !has_room(journal, line.len)) {
+        refuse(journal, sequence);
         if (durable)
             loop_ready(journal->loop, durable, -ENOSPC);
         return false;
     }
-    if (buffer->frame_count++ == 0)
-        buffer->first_sequence = sequence;
+    declare_refused(journal);
+    check(put_frame(buffer, sequence, line));
     journal->usage.frames++;
     if (durable) {
         durable->state = OP_BUSY;
         list_append(&buffer->waiting, &durable->link);
     }
-    if (journal->step == RESTING) {
-        uint64_t due_ns = flush_due_ns(journal);
-        if (!timer_armed(&journal->due) || due_ns < journal->due.due_ns)
-            timer_arm(&journal->loop->timers, &journal->due, due_ns);
-    }
+    arm_flush(journal);
     return true;
 }
 
@@ -215,13 +299,18 @@ static void start_open_directory(struct journal *journal)
             0);
 }
 
+static uint64_t first_sequence(const struct journal *journal)
+{
+    return journal->loss_len ? journal->unwritten.to : journal->flushing->first_sequence;
+}
+
 /* O_TRUNC: a name that exists belongs to a run that left no whole frame in it, or this sequence
  * would have been used up. */
 static void start_open(struct journal *journal)
 {
     int len =
         snprintf(journal->path, sizeof journal->path, "%s/w%u-%016llx.log", journal->directory,
-                 journal->worker, (unsigned long long)journal->flushing->first_sequence);
+                 journal->worker, (unsigned long long)first_sequence(journal));
     if (len < 0 || (size_t)len >= sizeof journal->path)
         journal->path[0] = '\0'; /* the open says ENOENT */
     journal->step = OPENING;
@@ -230,13 +319,25 @@ static void start_open(struct journal *journal)
             O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
 }
 
+static size_t flush_len(const struct journal *journal)
+{
+    return journal->loss_len + journal->flushing->frames.len;
+}
+
 static void start_write(struct journal *journal)
 {
-    struct sink *frames = &journal->flushing->frames;
+    struct span pieces[] = {span_of(journal->loss_frame, journal->loss_len),
+                            sink_span(&journal->flushing->frames)};
+    size_t skip = journal->written;
+    unsigned count = 0;
+    for (unsigned i = 0; i < countof(pieces); i++) {
+        struct span left = span_skip(pieces[i], skip);
+        skip -= pieces[i].len - left.len;
+        if (left.len)
+            journal->iov[count++] = (struct iovec){(void *)(uintptr_t)left.data, left.len};
+    }
     journal->step = WRITING;
-    journal->iov.iov_base = frames->data + journal->written;
-    journal->iov.iov_len = frames->len - journal->written;
-    io_write(journal->loop->io, &journal->op, journal->fd, &journal->iov, 1,
+    io_write(journal->loop->io, &journal->op, journal->fd, journal->iov, count,
              journal->offset + journal->written);
 }
 
@@ -253,9 +354,24 @@ static void start_close(struct journal *journal, int *fd, enum step step)
     *fd = -1;
 }
 
+static void declare_unwritten(struct journal *journal)
+{
+    char text[LOSS_FRAME_MAX];
+    struct sink sink;
+    journal->loss_len = 0;
+    if (journal->unwritten.to == 0)
+        return;
+    sink_init(&sink, journal->loss_frame, sizeof journal->loss_frame);
+    check(journal_frame_write(&sink, journal->unwritten.to,
+                              loss_line(journal, &journal->unwritten, text)));
+    journal->loss_len = sink.len;
+}
+
 static void start_flush(struct journal *journal)
 {
     struct buffer *buffer = journal->filling;
+    declare_refused(journal);
+    declare_unwritten(journal);
     journal->filling = journal->flushing;
     journal->flushing = buffer;
     journal->flushed_ns = journal->loop->now_ns;
@@ -277,12 +393,19 @@ static void end(struct journal *journal)
     loop_ready(journal->loop, journal->closed, journal->close_result);
 }
 
+static bool file_full(const struct journal *journal)
+{
+    uint64_t age_ns = journal->loop->now_ns - journal->opened_ns;
+    bool old = journal->file_ns && age_ns >= journal->file_ns;
+    return journal->offset >= journal->file_bytes || (old && journal->offset > 0);
+}
+
 /* Nothing is in flight: what next? */
 static void rest(struct journal *journal)
 {
     journal->step = RESTING;
-    bool empty = journal->filling->frames.len == 0;
-    bool file_over = journal->closed ? empty : journal->offset >= journal->file_bytes;
+    bool empty = nothing_to_write(journal);
+    bool file_over = journal->closed ? empty : file_full(journal);
     if (journal->fd >= 0 && file_over)
         start_close(journal, &journal->fd, CLOSING_FILE);
     else if (!empty && journal->loop->now_ns >= flush_due_ns(journal))
@@ -293,6 +416,21 @@ static void rest(struct journal *journal)
         start_close(journal, &journal->directory_fd, CLOSING_DIRECTORY);
     else if (journal->closed)
         end(journal);
+    else if (journal->fd >= 0 && journal->file_ns && journal->offset > 0)
+        timer_arm(&journal->loop->timers, &journal->due, journal->opened_ns + journal->file_ns);
+}
+
+static void flush_done(struct journal *journal)
+{
+    uint64_t head =
+        journal->flushing->frame_count ? journal->flushing->last_sequence : journal->unwritten.to;
+    journal->offset += flush_len(journal);
+    journal->usage.bytes += flush_len(journal);
+    journal->usage.syncs++;
+    journal->unwritten = (struct loss){0};
+    journal->failing = false;
+    if (journal->head)
+        atomic_store_explicit(journal->head, head, memory_order_relaxed);
 }
 
 static void flush_over(struct journal *journal, int result)
@@ -300,18 +438,29 @@ static void flush_over(struct journal *journal, int result)
     struct buffer *buffer = journal->flushing;
     loop_disarm(journal->loop, &journal->deadline);
     finish_waiting(journal, buffer, result);
-    if (result == 0) {
-        journal->offset += buffer->frames.len;
-        journal->usage.bytes += buffer->frames.len;
-        journal->usage.syncs++;
-    }
+    if (result == 0)
+        flush_done(journal);
     buffer_empty(buffer);
+}
+
+/* At the end nobody tries again: what is not on disk does not exist for the next run. */
+static void lose_flushing(struct journal *journal)
+{
+    const struct buffer *buffer = journal->flushing;
+    journal->usage.lost += buffer->frame_count;
+    if (journal->unwritten.to == 0)
+        journal->unwritten.from = buffer->first_sequence;
+    if (buffer->frame_count)
+        journal->unwritten.to = buffer->last_sequence;
+    if (journal->closed)
+        journal->unwritten = (struct loss){0};
 }
 
 static void flush_failed(struct journal *journal, int error)
 {
     journal->usage.errors++;
-    journal->usage.lost += journal->flushing->frame_count;
+    lose_flushing(journal);
+    journal->failing = true;
     journal->must_rest = !journal->closed;
     if (journal->closed && journal->close_result == 0)
         journal->close_result = error;
@@ -326,7 +475,7 @@ static void flush_failed(struct journal *journal, int error)
 static void on_written(struct journal *journal, int32_t result)
 {
     journal->written += (size_t)result;
-    if (journal->written < journal->flushing->frames.len)
+    if (journal->written < flush_len(journal))
         start_write(journal);
     else
         start_sync(journal, journal->fd, SYNCING);
@@ -342,6 +491,7 @@ static void step_done(struct journal *journal, int32_t result)
         break;
     case OPENING:
         journal->fd = result;
+        journal->opened_ns = journal->loop->now_ns;
         start_sync(journal, journal->directory_fd, SYNCING_DIRECTORY);
         break;
     case SYNCING_DIRECTORY:

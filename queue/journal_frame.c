@@ -7,6 +7,7 @@
  * may leave whole frames behind the ones that were written over its beginning: their sequence is
  * not above what was read before. */
 #include "core/crc32c.h"
+#include "core/date.h"
 #include "core/list.h"
 #include "queue/journal.h"
 
@@ -99,6 +100,59 @@ long journal_frame_read(struct span bytes, uint64_t *ret_sequence, struct span *
     return (long)(len + JOURNAL_FRAME_EXTRA);
 }
 
+/* ---- losses ---- */
+
+#define LOSS_BEGINNING "{\"type\":\"Loss\",\"from\":"
+#define LOSS_TO        ",\"to\":"
+
+void journal_loss_write(struct sink *sink, uint64_t from, uint64_t to, uint64_t wall_ms)
+{
+    sink_put(sink, SPAN(LOSS_BEGINNING));
+    sink_decimal(sink, from);
+    sink_put(sink, SPAN(LOSS_TO));
+    sink_decimal(sink, to);
+    sink_put(sink, SPAN(",\"count\":"));
+    sink_decimal(sink, to - from + 1);
+    sink_put(sink, SPAN(",\"timestamp\":"));
+    sink_decimal(sink, wall_ms / 1000);
+    sink_put(sink, SPAN(",\"event_time\":\""));
+    date_put_rfc3339(sink, wall_ms);
+    sink_put(sink, SPAN("\"}"));
+}
+
+bool journal_loss_read(struct span line, uint64_t *ret_from, uint64_t *ret_to)
+{
+    if (!span_starts_with(line, SPAN(LOSS_BEGINNING)))
+        return false;
+    struct span rest = span_skip(line, sizeof LOSS_BEGINNING - 1);
+    struct span from = span_first(rest, span_find(rest, ','));
+    rest = span_skip(rest, from.len);
+    if (!span_starts_with(rest, SPAN(LOSS_TO)))
+        return false;
+    rest = span_skip(rest, sizeof LOSS_TO - 1);
+    struct span to = span_first(rest, span_find(rest, ','));
+    return span_decimal(from, UINT64_MAX, ret_from) && span_decimal(to, UINT64_MAX, ret_to);
+}
+
+/* ---- reading on ---- */
+
+static void tell(const struct journal_scan *scan, enum journal_break kind, uint64_t sequence)
+{
+    if (scan->on_break)
+        scan->on_break(scan->break_context, kind, scan->next_sequence, sequence);
+}
+
+/* Whether frames are missing in front of this one and nobody says so. */
+static bool jumps(struct journal_scan *scan, uint64_t sequence, struct span line)
+{
+    uint64_t from, to;
+    bool loss = journal_loss_read(line, &from, &to) && from <= to && to == sequence;
+    if (loss)
+        scan->lost += to - from + 1;
+    return scan->next_sequence && sequence > scan->next_sequence &&
+           !(loss && from <= scan->next_sequence);
+}
+
 static void take_frame(struct journal_scan *scan, uint64_t sequence, struct span line,
                        journal_on_line *on_line, void *context)
 {
@@ -106,10 +160,15 @@ static void take_frame(struct journal_scan *scan, uint64_t sequence, struct span
         scan->stale++;
         return;
     }
-    if (scan->next_sequence && sequence > scan->next_sequence)
+    if (scan->suspect) {
+        scan->damaged++;
+        tell(scan, JOURNAL_DAMAGE, sequence);
+    }
+    if (jumps(scan, sequence, line)) {
         scan->gaps++;
+        tell(scan, JOURNAL_GAP, sequence);
+    }
     scan->next_sequence = sequence + 1;
-    scan->damaged += scan->suspect;
     scan->suspect = false;
     scan->frames++;
     on_line(context, &(struct journal_line){scan->worker, sequence, line});

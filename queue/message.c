@@ -15,6 +15,8 @@ int share_refusal(const struct share *share)
         return committing == -ENOSPC ? -ENOSPC : -EIO;
     if (atomic_load_explicit(&spool->disk, memory_order_relaxed))
         return -ENOSPC;
+    if (share->options->journal_blocks && journal_behind(share->journal))
+        return -ENOSPC;
     if (share->inbound.in_use >= share->inbound.limit)
         return -ENOMEM;
     return 0;

@@ -270,8 +270,10 @@ int recover_journals(struct spool *spool, struct spool_report *report)
             journal_recover(spool->journal_directory, JOURNAL_TAIL_BYTES, on_line, spool, tail);
     if (result == 0 && set->short_of_memory)
         result = -ENOMEM;
-    for (unsigned i = 0; result == 0 && i < SHARD_COUNT; i++)
+    for (unsigned i = 0; result == 0 && i < SHARD_COUNT; i++) {
         spool->journal_sequence[i] = tail->next_sequence[i];
+        spool->journal_torn[i] = tail->torn_from[i];
+    }
     if (result == 0 && (tail->gaps || tail->damaged))
         report_line(report, "the journal has %llu gaps and %llu damaged places",
                     (unsigned long long)tail->gaps, (unsigned long long)tail->damaged);

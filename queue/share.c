@@ -127,11 +127,15 @@ void share_fini(struct share *share)
 
 static int open_journal(struct share *share)
 {
-    const struct spool *spool = share->spool;
+    struct spool *spool = share->spool;
     struct journal_options options = {
         .directory = spool->journal_directory,
         .worker = share->worker,
         .first_sequence = spool->journal_sequence[share->worker],
+        .torn_from = spool->journal_torn[share->worker],
+        .file_bytes = spool->options.journal_file_bytes,
+        .file_ms = spool->options.journal_file_ms,
+        .head = &spool->journal_heads[share->worker],
     };
     return journal_open(&options, share->loop, &share->journal);
 }
@@ -298,6 +302,7 @@ void share_usage(const struct share *share, struct share_usage *ret_usage)
     ret_usage->journal_bytes = journal.bytes;
     ret_usage->journal_lost = journal.lost;
     ret_usage->journal_errors = journal.errors;
+    ret_usage->journal_behind = journal_behind(share->journal);
 }
 
 /* ---- draining ---- */

@@ -54,9 +54,7 @@ struct message {
     struct address peer;      /* for the journal: who injected it (AF_UNSPEC: we ourselves) */
     struct span peer_name;    /* its EHLO name, in the arena */
     struct span protocol;     /* "ESMTP", static */
-    struct span authentication; /* for the journal: what was found out about it; empty: nothing */
     struct span tls_version, tls_cipher; /* static; empty: it came in the clear */
-    struct span tls_subject; /* a client's certificate that was found good, in the arena */
 };
 
 /* A new message with arrival and expiry; its arena is open for the envelope. NULL: no memory, or
@@ -175,6 +173,7 @@ struct share_usage {
     uint64_t damaged;            /* rows that cannot be read: see `queue check` */
     uint64_t rows_loaded;        /* into windows; a row that was evicted counts again */
     uint64_t journal_frames, journal_lost, journal_errors; /* see journal.h */
+    bool journal_behind;
     uint64_t admin_bounced; /* recipients bounced or deleted by an administrator */
     uint64_t journal_syncs, journal_bytes;
     uint64_t set_back;         /* rows rescheduled because the wall clock went back */

@@ -16,8 +16,6 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-enum { PRUNE_EACH_MS = 60000 };
-
 /* ---- options ---- */
 
 static int copy_options(struct spool *spool, const struct spool_options *options)
@@ -146,7 +144,13 @@ static int start_threads(struct spool *spool)
     int result = committer_start(&spool->committer, &spool->committing);
     if (result)
         return result;
-    return loader_start(spool->store, loaders, &spool->loading);
+    result = loader_start(spool->store, loaders, &spool->loading);
+    if (result)
+        return result;
+    result = journal_keeper_init(&spool->keeper, spool->journal_directory,
+                                 &spool->options.journal_keeping, spool->journal_heads,
+                                 spool->options.workers);
+    return result ? result : keeper_start(&spool->keeper, &spool->keeping);
 }
 
 static void spool_free(struct spool *spool)
@@ -194,6 +198,8 @@ int spool_open(const struct spool_options *options, struct spool **ret_spool,
         result = start_threads(spool);
     free(store_path);
     if (result) {
+        if (spool->loading)
+            loader_stop(spool->loading);
         if (spool->committing)
             committer_stop(spool->committing);
         spool_free(spool);
@@ -215,22 +221,10 @@ static void look_at_disk(struct spool *spool)
     atomic_store(&spool->disk, free_bytes < spool->options.disk_reserve_bytes ? -ENOSPC : 0);
 }
 
-/* What cannot be removed now is found again a minute later. */
-static void prune_journals(struct spool *spool, uint64_t mono_ms)
-{
-    uint64_t keep_bytes = spool->options.journal_keep_bytes;
-    if (keep_bytes == 0 || mono_ms - spool->pruned_ms < PRUNE_EACH_MS)
-        return;
-    spool->pruned_ms = mono_ms;
-    int result = journal_prune(spool->journal_directory, keep_bytes);
-    (void)result;
-}
-
 void spool_tick(struct spool *spool)
 {
     uint64_t wall_ms = clock_wall_ms(), mono_ms = clock_mono_ns() / NS_PER_MS;
     look_at_disk(spool);
-    prune_journals(spool, mono_ms);
     if (atomic_exchange(&spool->clock_confirmed, false))
         clock_guard_confirm(&spool->clock, wall_ms, mono_ms);
     else
@@ -257,6 +251,11 @@ void spool_confirm_clock(struct spool *spool)
 struct metrics *spool_metrics(struct spool *spool)
 {
     return &spool->committer.metrics;
+}
+
+const struct journal_kept *spool_journal(const struct spool *spool)
+{
+    return &spool->keeper.kept;
 }
 
 struct store *spool_store(struct spool *spool)
@@ -299,6 +298,8 @@ int spool_close(struct spool *spool)
 {
     if (!spool)
         return 0;
+    keeper_stop(spool->keeping);
+    journal_keeper_fini(&spool->keeper);
     loader_stop(spool->loading);
     int result = committer_stop(spool->committing);
     if (result == 0 && all_drained(spool)) {

@@ -6,6 +6,7 @@
  * migrates nothing. */
 #pragma once
 
+#include "queue/journal_keeper.h"
 #include "queue/share.h"
 
 enum bounce_mode { BOUNCE_DSN, BOUNCE_EVENT };
@@ -27,10 +28,12 @@ struct spool_options {
     uint64_t expiry_sweep_ms;       /* how often rows are expired that no lane comes for */
     spool_bounce_mode *bounce_mode; /* NULL: BOUNCE_DSN */
     void *bounce_context;
-    uint64_t delay_report_after_ms; /* 0: no delay DSNs */
-    uint64_t disk_reserve_bytes;    /* below this much free: 452 */
-    uint64_t journal_keep_bytes;    /* of all workers together; 0: for ever */
-    bool clock_confirmed;           /* the operator says that the wall clock is right */
+    uint64_t delay_report_after_ms;               /* 0: no delay DSNs */
+    uint64_t disk_reserve_bytes;                  /* below this much free: 452 */
+    struct journal_keeping journal_keeping;       /* of all workers together */
+    uint64_t journal_file_bytes, journal_file_ms; /* when a segment ends; as journal_options */
+    bool journal_blocks; /* nothing is accepted while the journal is behind; else its loss counts */
+    bool clock_confirmed; /* the operator says that the wall clock is right */
     struct hash_seed seed;
 };
 
@@ -55,8 +58,8 @@ int spool_close(struct spool *spool);
 /* 0, -ENOSPC, or the error that ended the queue (the process must exit non-zero). Any thread. */
 int spool_state(const struct spool *spool);
 
-/* Each second, by one thread that may block: free space on the disk, wall against monotonic clock,
- * and each minute the journals that are too old. */
+/* Each second, by one thread that may block: free space on the disk, wall against monotonic clock.
+ */
 void spool_tick(struct spool *spool);
 
 /* Whether expiry stands still because the clock cannot be right, and since when in words; empty:
@@ -66,6 +69,9 @@ void spool_confirm_clock(struct spool *spool);
 
 /* What the committer counts. */
 struct metrics *spool_metrics(struct spool *spool);
+
+/* What became of the journal's segments; any thread. */
+const struct journal_kept *spool_journal(const struct spool *spool);
 
 /* For metrics and `queue` commands; any thread. */
 struct store *spool_store(struct spool *spool);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "queue/clock_guard.h"
+#include "queue/journal_keeper_thread.h"
 #include "queue/share_private.h"
 #include "queue/store.h"
 #include "queue/suspensions.h"
@@ -58,11 +59,14 @@ struct spool {
     uint64_t next_suspension;
     char *journal_directory;
     uint64_t journal_sequence[SHARD_COUNT]; /* next, by worker */
+    uint64_t journal_torn[SHARD_COUNT];     /* journal_tail's torn_from */
+    _Atomic uint64_t journal_heads[SHARD_COUNT];
+    struct journal_keeper keeper;
+    struct keeper_thread *keeping;
     uint64_t recorded_wall_ms;
-    uint64_t pruned_ms;       /* the ticking thread's: when old journals were last removed */
-    uint64_t ceiling_ms;      /* highest id ceiling of earlier runs */
-    struct clock_guard clock; /* the ticking thread's */
-    _Atomic int clock_fault;  /* enum clock_fault */
+    uint64_t ceiling_ms;              /* highest id ceiling of earlier runs */
+    struct clock_guard clock;         /* the ticking thread's */
+    _Atomic int clock_fault;          /* enum clock_fault */
     _Atomic uint64_t clock_offset_ms; /* clock_guard_offset_ms */
     atomic_bool clock_confirmed;      /* asked for, not yet seen by the tick */
     _Atomic int disk;                 /* 0 or -ENOSPC: the reserve is touched */

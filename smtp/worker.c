@@ -40,6 +40,7 @@ static void publish(struct worker *worker)
     metric_set(metrics, METRIC_JOURNAL_BYTES, usage.journal_bytes);
     metric_set(metrics, METRIC_JOURNAL_LOST, usage.journal_lost);
     metric_set(metrics, METRIC_JOURNAL_ERRORS, usage.journal_errors);
+    metric_set(metrics, METRIC_JOURNAL_BEHIND, usage.journal_behind);
 }
 
 static void publish_ring(struct worker *worker)
@@ -144,7 +145,16 @@ struct spool_options worker_spool_options(struct config *config, unsigned worker
         .bounce_context = config,
         .delay_report_after_ms = config->bounce.delay_after_ms,
         .disk_reserve_bytes = config->queue.disk_reserve,
-        .journal_keep_bytes = config->journal.keep,
+        .journal_keeping =
+            {
+                .keep_bytes = config->journal.keep,
+                .keep_ms = config->journal.keep_time_ms,
+                .consumer_bytes = config->journal.keep_for_consumers,
+                .compress = config->journal.compress,
+            },
+        .journal_file_bytes = config->journal.segment_size,
+        .journal_file_ms = config->journal.segment_time_ms,
+        .journal_blocks = config->journal.overload == OVERLOAD_BLOCK,
         .clock_confirmed = config->queue.clock_confirmed,
         .seed = seed,
     };
@@ -217,7 +227,6 @@ static int init_sides(struct worker *worker, const struct worker_settings *setti
     if (error < 0)
         return error;
     egress_start(&worker->egress, worker->share);
-    in.dns = worker->egress.dns;
     sealer_init(&worker->sealer, &worker->loop, &worker->metrics);
     worker->dkim_keys = settings->dkim_keys;
     if (worker->dkim_keys)

@@ -151,7 +151,7 @@ static void read_journals(void)
     check(scratch);
     snprintf(directory, sizeof directory, "%s/journal", world.folder);
     check(journal_recover(directory, UINT64_MAX, on_journal_line, scratch, &tail) == 0);
-    check(tail.damaged == 0);
+    check(tail.damaged == 0 && tail.gaps == 0);
     free(scratch);
 }
 

@@ -1,9 +1,10 @@
-/* queue/committer_thread.h and queue/loader_thread.h without threads: what was handed over is
- * worked on at random moments later. */
+/* queue/committer_thread.h, loader_thread.h and journal_keeper_thread.h without threads: what was
+ * handed over is worked on at random moments later. */
 #include "tests/sim/sim.h"
 
 #include "core/clock.h"
 #include "queue/committer_thread.h"
+#include "queue/journal_keeper_thread.h"
 #include "queue/loader_thread.h"
 
 enum { PROBE_MS = 5000 };
@@ -115,6 +116,24 @@ int committer_state(const struct committer_thread *thread)
 void threads_crash(void)
 {
     the_committer = (struct committer_thread){0};
+}
+
+/* ---- the journal's keeper: it does nothing that a run could notice ---- */
+
+struct keeper_thread {
+    struct journal_keeper *keeper;
+};
+static struct keeper_thread the_keeper;
+
+int keeper_start(struct journal_keeper *keeper, struct keeper_thread **ret_thread)
+{
+    the_keeper.keeper = keeper;
+    *ret_thread = &the_keeper;
+    return 0;
+}
+
+void keeper_stop(struct keeper_thread *thread)
+{
 }
 
 /* ---- loaders ---- */

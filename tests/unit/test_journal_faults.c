@@ -3,6 +3,7 @@
 #include "queue/journal.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -10,7 +11,13 @@
 #include <cmocka.h>
 
 enum kind { OPEN_DIRECTORY, OPEN, WRITE, SYNC, CLOSE, KINDS };
-enum { FILES = 16, FILE_SIZE = 64 * 1024, DIRECTORY_FD = 900, OPS = 64 };
+enum {
+    FILE_MS = 600000,
+    FILES = 16,
+    FILE_SIZE = 64 * 1024,
+    DIRECTORY_FD = 900,
+    OPS = 64,
+};
 
 /* A disk in memory, one request at a time, and what is to go wrong next. */
 struct disk {
@@ -23,6 +30,7 @@ struct disk {
     enum kind kind;
     int fd;
     const struct iovec *iov;
+    unsigned iov_count;
     uint64_t offset;
 
     int error[KINDS]; /* 0: none; else the result of the next ones of this kind */
@@ -37,6 +45,7 @@ struct disk {
 /* Reached from the functions that journal.c calls; one test at a time. */
 static struct disk *disk;
 static struct loop loop;
+static _Atomic uint64_t head;
 
 static void start(struct op *op, enum kind kind, int fd)
 {
@@ -58,9 +67,9 @@ void io_open(struct io *io, struct op *op, const char *path, int flags, mode_t m
 void io_write(struct io *io, struct op *op, int fd, const struct iovec *iov, unsigned count,
               uint64_t offset)
 {
-    assert_int_equal(count, 1);
     start(op, WRITE, fd);
     disk->iov = iov;
+    disk->iov_count = count;
     disk->offset = offset;
 }
 
@@ -88,17 +97,23 @@ void loop_ready(struct loop *to, struct op *op, int32_t result)
     list_append(&to->ready, &op->link);
 }
 
+static size_t write_piece(const struct iovec *piece, uint64_t offset, size_t most)
+{
+    size_t len = piece->iov_len < most ? piece->iov_len : most;
+    assert_true(offset + len <= FILE_SIZE);
+    memcpy(disk->content[disk->fd] + offset, piece->iov_base, len);
+    if (offset + len > disk->size[disk->fd])
+        disk->size[disk->fd] = offset + len;
+    return len;
+}
+
 static int32_t perform_write(bool fails)
 {
-    size_t len = disk->iov->iov_len;
-    if (disk->write_at_most && len > disk->write_at_most)
-        len = disk->write_at_most;
-    if (fails && len > disk->write_before_error)
-        len = disk->write_before_error;
-    assert_true(disk->offset + len <= FILE_SIZE);
-    memcpy(disk->content[disk->fd] + disk->offset, disk->iov->iov_base, len);
-    if (disk->offset + len > disk->size[disk->fd])
-        disk->size[disk->fd] = disk->offset + len;
+    size_t most = disk->write_at_most ? disk->write_at_most : SIZE_MAX, len = 0;
+    if (fails && most > disk->write_before_error)
+        most = disk->write_before_error;
+    for (unsigned i = 0; i < disk->iov_count; i++)
+        len += write_piece(&disk->iov[i], disk->offset + len, most - len);
     return (int32_t)len;
 }
 
@@ -178,7 +193,9 @@ static int setup(void **state)
     for (int i = 0; i < OPS; i++)
         op_init(&f->ops[i], on_op);
     op_init(&f->closed, on_op);
-    struct journal_options options = {.directory = "journal", .buffer_bytes = 4096};
+    struct journal_options options = {
+        .directory = "journal", .buffer_bytes = 4096, .file_ms = FILE_MS, .head = &head};
+    head = 0;
     assert_int_equal(journal_open(&options, &loop, &f->journal), 0);
     *state = f;
     return 0;
@@ -277,13 +294,14 @@ static void test_failure_is_told_and_over(void **state)
 static void test_disk_full_makes_no_file_a_second(void **state)
 {
     struct fixture *f = *state;
-    fail_next(WRITE, -ENOSPC, 30);
+    fail_next(WRITE, -ENOSPC, UINT_MAX);
     disk->write_before_error = 50;
     for (unsigned i = 0; i < 30; i++) {
         append(f, i);
         pass(JOURNAL_REST_MS + 100);
         assert_int_equal(f->ops[i].result, -ENOSPC);
     }
+    fail_next(WRITE, 0, 0);
     append(f, 30);
     pass(JOURNAL_REST_MS + 100);
     assert_int_equal(f->ops[30].result, 0);
@@ -305,8 +323,10 @@ static void test_remains_are_stale(void **state)
     pass(JOURNAL_REST_MS + 100);
     assert_int_equal(f->ops[10].result, 0);
     struct journal_scan scan = scan_all();
-    assert_int_equal(scan.frames, 1);
-    assert_int_equal(scan.stale, 9);
+    assert_int_equal(scan.frames, 2); /* the loss, and the news */
+    assert_int_equal(scan.lost, 10);
+    assert_int_equal(scan.gaps, 0);
+    assert_true(scan.stale > 0);
     assert_int_equal(scan.next_sequence, 12);
 }
 
@@ -384,6 +404,74 @@ static void test_close_during_failure(void **state)
     free(f);
 }
 
+/* A segment ends for its age, also when nothing comes any more; an empty one is not begun. */
+static void test_old_files_end(void **state)
+{
+    struct fixture *f = *state;
+    append(f, 0);
+    pass(100);
+    assert_int_equal(head, 1);
+    assert_int_equal(disk->open_count, 2);
+    pass(FILE_MS);
+    assert_int_equal(disk->open_count, 1);
+    pass(2 * FILE_MS);
+    assert_int_equal(disk->file_count, 1);
+    append(f, 1);
+    pass(100);
+    assert_int_equal(disk->file_count, 2);
+    assert_int_equal(head, 2);
+}
+
+/* Every loss is declared, whatever it was, and who can will wait while the disk does not follow. */
+static void test_losses_are_declared(void **state)
+{
+    struct fixture *f = *state;
+    append(f, 0);
+    pass(100);
+    disk->hangs = true;
+    append(f, 1);
+    pass(100);
+    assert_false(journal_behind(f->journal));
+    while (!journal_behind(f->journal))
+        assert_true(journal_append(f->journal, SPAN("a line"), NULL));
+    while (journal_append(f->journal, SPAN("a line"), NULL))
+        ;
+    assert_false(journal_append(f->journal, SPAN("a line"), NULL));
+    fail_next(WRITE, -EIO, 1);
+    disk->hangs = false;
+    pass(100);
+    assert_true(journal_behind(f->journal)); /* until one has succeeded */
+    pass(JOURNAL_REST_MS + 100);
+    assert_false(journal_behind(f->journal));
+    append(f, 3);
+    pass(100);
+    struct journal_scan scan = scan_all();
+    assert_int_equal(scan.gaps + scan.damaged, 0);
+    assert_int_equal(scan.lost, usage(f).lost);
+    assert_int_equal(scan.next_sequence - 1, head);
+}
+
+/* The run before left a file without a whole frame. */
+static void test_a_torn_start_is_declared(void **state)
+{
+    struct fixture *f = *state;
+    struct journal *journal;
+    struct journal_options options = {
+        .directory = "journal", .first_sequence = 8, .torn_from = 7, .buffer_bytes = 4096};
+    assert_int_equal(journal_open(&options, &loop, &journal), 0);
+    assert_true(journal_append(journal, SPAN("a line"), &f->ops[0]));
+    pass(100);
+    struct journal_scan scan = {.next_sequence = 7};
+    journal_scan_bytes(&scan, span_of(disk->content[0], disk->size[0]), true, ignore_line, NULL);
+    assert_string_equal(disk->name[0], "journal/w0-0000000000000008.log");
+    assert_int_equal(scan.gaps + scan.damaged, 0);
+    assert_int_equal(scan.frames, 2);
+    assert_int_equal(scan.lost, 2);
+    journal_close(journal, &f->ops[1]);
+    pass(10);
+    journal_free(journal);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -396,6 +484,9 @@ int main(void)
         TEST(test_write_of_nothing_is_an_error),
         TEST(test_hanging_disk),
         TEST(test_when_it_flushes),
+        TEST(test_old_files_end),
+        TEST(test_losses_are_declared),
+        TEST(test_a_torn_start_is_declared),
         cmocka_unit_test_setup(test_close_during_failure, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -34,14 +33,6 @@ static void write_file(unsigned worker, uint64_t first_sequence, struct span con
     assert_non_null(file);
     assert_int_equal(fwrite(content.data, 1, content.len, file), content.len);
     assert_int_equal(fclose(file), 0);
-}
-
-static bool have_file(unsigned worker, uint64_t first_sequence)
-{
-    char path[128];
-    snprintf(path, sizeof path, "%s/w%u-%016llx.log", directory, worker,
-             (unsigned long long)first_sequence);
-    return access(path, F_OK) == 0;
 }
 
 struct lines {
@@ -149,7 +140,6 @@ static void test_no_directory_is_empty(void **state)
     struct journal_tail tail;
     assert_int_equal(journal_recover("/nonexistent/journal", 1, ignore_line, NULL, &tail), 0);
     assert_int_equal(tail.frames, 0);
-    assert_int_equal(journal_prune("/nonexistent/journal", 0), 0);
 }
 
 static void test_files_follow_each_other(void **state)
@@ -299,22 +289,66 @@ static void test_long_files(void **state)
     free(data);
 }
 
-static void test_prune_spares_the_newest(void **state)
+/* A frame that declares [from, sequence] as lost, behind whatever stands in `data`. */
+static struct span with_loss(char *data, size_t capacity, size_t len, uint64_t from,
+                             uint64_t sequence)
+{
+    char line[256];
+    struct sink sink, text;
+    sink_init(&text, line, sizeof line);
+    journal_loss_write(&text, from, sequence, 1795534000500);
+    sink_init(&sink, data, capacity);
+    sink.len = len;
+    assert_true(journal_frame_write(&sink, sequence, sink_span(&text)));
+    return sink_span(&sink);
+}
+
+static void test_a_declared_loss_is_no_gap(void **state)
+{
+    static const struct {
+        uint64_t from, to;
+        unsigned gaps;
+    } cases[] = {{4, 9, 0}, {1, 9, 0}, {9, 9, 1}, {5, 9, 1}};
+    for (unsigned i = 0; i < countof(cases); i++) {
+        char data[4096];
+        struct journal_scan scan = {0};
+        struct span whole = frames(data, sizeof data, 1, 3);
+        whole = with_loss(data, sizeof data, whole.len, cases[i].from, cases[i].to);
+        journal_scan_bytes(&scan, whole, true, ignore_line, NULL);
+        assert_int_equal(scan.frames, 4);
+        assert_int_equal(scan.gaps, cases[i].gaps);
+        assert_int_equal(scan.lost, cases[i].to - cases[i].from + 1);
+        assert_int_equal(scan.next_sequence, cases[i].to + 1);
+    }
+}
+
+static void test_what_is_no_declaration(void **state)
+{
+    static const char *const lines[] = {
+        "",
+        "{}",
+        "{\"type\":\"Loss\",\"from\":}",
+        "{\"type\":\"Loss\",\"from\":1}",
+        "{\"type\":\"Loss\",\"from\":-1,\"to\":2,}",
+        "{\"type\":\"Loss\",\"from\":1,\"to\":x,",
+        "{\"type\":\"Delivery\",\"from\":1,\"to\":2,",
+    };
+    uint64_t from, to;
+    for (unsigned i = 0; i < countof(lines); i++)
+        assert_false(journal_loss_read(span_string(lines[i]), &from, &to));
+}
+
+/* Its beginning alone reached the disk: its sequence is used up, and the next run says so. */
+static void test_a_file_of_a_torn_frame(void **state)
 {
     char data[4096];
-    struct span content = frames(data, sizeof data, 1, 9);
-    write_file(0, 1, content);
-    write_file(0, 2, content);
-    write_file(0, 3, content);
-    write_file(1, 1, content);
-    assert_int_equal(journal_prune(directory, 4 * content.len), 0);
-    assert_true(have_file(0, 1));
-    assert_int_equal(journal_prune(directory, 4 * content.len - 1), 0);
-    assert_false(have_file(0, 1));
-    assert_true(have_file(0, 2));
-    assert_int_equal(journal_prune(directory, 0), 0);
-    assert_false(have_file(0, 2));
-    assert_true(have_file(0, 3) && have_file(1, 1));
+    struct lines lines;
+    write_file(0, 1, frames(data, sizeof data, 1, 3));
+    write_file(0, 4, span_first(frames(data, sizeof data, 4, 4), 20));
+    struct journal_tail tail = recover(UINT64_MAX, &lines);
+    assert_int_equal(tail.next_sequence[0], 5);
+    assert_int_equal(tail.torn_from[0], 4);
+    assert_int_equal(tail.gaps + tail.damaged, 0);
 }
 
 #define WITH_DIRECTORY(test) cmocka_unit_test_setup_teardown(test, make_directory, remove_directory)
@@ -326,6 +360,9 @@ int main(void)
         cmocka_unit_test(test_frame_needs_room),
         cmocka_unit_test(test_frame_cut_is_incomplete),
         cmocka_unit_test(test_frame_flip_is_damage),
+        cmocka_unit_test(test_a_declared_loss_is_no_gap),
+        cmocka_unit_test(test_what_is_no_declaration),
+        WITH_DIRECTORY(test_a_file_of_a_torn_frame),
         cmocka_unit_test(test_no_directory_is_empty),
         WITH_DIRECTORY(test_files_follow_each_other),
         WITH_DIRECTORY(test_torn_at_every_byte),
@@ -335,7 +372,6 @@ int main(void)
         WITH_DIRECTORY(test_stale_frames_are_passed_over),
         WITH_DIRECTORY(test_only_the_tail),
         WITH_DIRECTORY(test_long_files),
-        WITH_DIRECTORY(test_prune_spares_the_newest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -91,7 +91,9 @@ def await_recipients(server, sink, count):
 
 def check_load(result, messages):
     if result["accepted"] != messages:
-        raise Failure(f"only {result['accepted']} of {messages} messages were taken")
+        raise Failure(f"of {messages} messages {result['accepted']} were taken, {result['deferred']} "
+                      f"deferred, {result['refused']} refused, {result['lost']} lost: "
+                      f"{result['first_refusal']}")
 
 
 def measure_batch(server, sink, case, messages, place):

@@ -52,6 +52,7 @@ static void print_result(const struct load *load)
            ",\"connect_failures\":%" PRIu64,
            counts->recipients, counts->recipients_deferred, counts->recipients_refused,
            counts->bytes, counts->connections, counts->connect_failures);
+    printf(",\"first_refusal\":\"%s\"", counts->first_refusal);
     printf(",\"seconds\":%.3f,\"rate\":%.1f,\"cpu_s\":%.3f,\"latency_us\":", seconds,
            seconds > 0 ? (double)counts->accepted / seconds : 0, program_cpu_s());
     histogram_print_us(&counts->latency);

@@ -349,6 +349,16 @@ static void judge(struct load_session *session, enum step step, int code)
     }
 }
 
+/* Made harmless for JSON. */
+static void keep_refusal(struct load_session *session)
+{
+    char *text = session->load->counts.first_refusal;
+    if (*text)
+        return;
+    for (unsigned i = 0; i < session->reader.len && session->reader.line[i] >= ' '; i++)
+        text[i] = strchr("\"\\", session->reader.line[i]) ? '?' : session->reader.line[i];
+}
+
 static void read_replies(struct load_session *session)
 {
     struct span input;
@@ -365,6 +375,8 @@ static void read_replies(struct load_session *session)
         enum step step = (enum step)session->steps[session->steps_first];
         session->steps_first = (session->steps_first + 1) % session->steps_size;
         session->steps_count--;
+        if (code >= 400)
+            keep_refusal(session);
         judge(session, step, code);
     }
 }

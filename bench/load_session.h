@@ -25,6 +25,7 @@ struct load_counts {
     uint64_t recipients, recipients_deferred, recipients_refused;
     uint64_t bytes; /* of accepted messages */
     uint64_t connections, connect_failures;
+    char first_refusal[64];   /* the beginning of the first 4xx or 5xx */
     struct histogram latency; /* of every 250 to a message */
 };
 

@@ -194,6 +194,21 @@ bool text_append(struct text *text, struct arena *arena, struct span span)
     return true;
 }
 
+bool text_prepend(struct text *text, struct arena *arena, struct span octets)
+{
+    struct text_piece *piece = arena_take(arena, sizeof *piece);
+    if (!piece)
+        return false;
+    *piece = (struct text_piece){
+        .next = text->first, .data = (char *)(uintptr_t)octets.data, .len = octets.len};
+    text->first = piece;
+    if (!text->last)
+        text->last = piece;
+    text->pieces++;
+    text->len += octets.len;
+    return true;
+}
+
 size_t text_copy(const struct text *text, size_t offset, void *data, size_t capacity)
 {
     size_t copied = 0;

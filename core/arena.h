@@ -61,5 +61,8 @@ struct text {
 
 MUST_USE bool text_append(struct text *text, struct arena *arena, struct span span);
 
+/* Puts `octets`, which lie in the arena, in front of the text without copying them. */
+MUST_USE bool text_prepend(struct text *text, struct arena *arena, struct span octets);
+
 /* Copies the bytes [offset, offset + capacity) to `data`; returns how many there were. */
 size_t text_copy(const struct text *text, size_t offset, void *data, size_t capacity);

@@ -51,7 +51,7 @@ int cli_run_plain(struct cli *cli);
 
 /* ---- local commands ---- */
 typedef int cli_run(struct cli *cli);
-cli_run cli_queue_check;
+cli_run cli_queue_check, cli_top;
 cli_run cli_completion, cli_manual, cli_config_check, cli_config_explain;
 /* `ringpost dkim`: keys made, shown as DNS records, and held against DNS. */
 cli_run cli_dkim_new;

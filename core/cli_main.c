@@ -25,7 +25,7 @@ static const struct {
     {"config", "explain", cli_config_explain},
     {"dkim", "new", cli_dkim_new},
     {"dkim", "dns", cli_dkim_dns},
-    {"dkim", "check", cli_dkim_check},
+    {"dkim", "check", cli_dkim_check},   {"top", "", cli_top},
 };
 
 void cli_say(const char *format, ...)

@@ -100,6 +100,25 @@ static const struct field trace_fields[] = {
     "It goes on until it is interrupted. Message text is not shown, only its size, nor what a "    \
     "client says to log in. Lines that come faster than they are read are dropped and counted."
 
+/* ---- domains ---- */
+
+static const struct argument domain_arguments[] = {
+    {"DOMAIN", ARGUMENT_TEXT, POSITIONAL, NULL, NULL, "Only this one."},
+};
+
+static const struct field domain_fields[] = {
+    {"domain", FIELD_TEXT, 0, "The destination."},
+    {"worker", FIELD_COUNT, 0, "The worker that met it."},
+    {"errors", FIELD_COUNT, 0, "Attempts that left or failed recipients."},
+    {"at_ms", FIELD_TIME, 0, "When the last one was."},
+    {"error", FIELD_TEXT, 0, "What it heard."},
+};
+
+static const struct argument top_arguments[] = {
+    {"interval", ARGUMENT_DURATION, 0, "TIME", NULL, "Between two looks: 2s."},
+    {"once", ARGUMENT_FLAG, 0, NULL, NULL, "Look twice, print the screen once, and end."},
+};
+
 /* ---- why ---- */
 
 static const struct argument id_arguments[] = {
@@ -211,6 +230,13 @@ static const struct command commands[] = {
     {"trace", "smtp-out", .shape = ANSWER_TEXT, ARGUMENTS(trace_out_arguments),
      FIELDS(trace_fields), .brief = "What we and other servers say to each other, live.",
      .text = TRACE_TEXT},
+    {"domain", "errors", .shape = ANSWER_MANY, ARGUMENTS(domain_arguments), FIELDS(domain_fields),
+     .brief = "Destinations that were tried lately and did not take everything, with their words.",
+     .text = "A destination is forgotten ten minutes after its last attempt; `queue show` has the "
+             "last reply of each message."},
+    {"top", NULL, .local = true, .shape = ANSWER_NONE, ARGUMENTS(top_arguments),
+     .brief = "A live screen: rates, the largest domains with their last error, lanes in backoff.",
+     .text = "Any key looks again at once, q ends it. It fits into 80 columns and 24 lines."},
     {"suspension", "list", .shape = ANSWER_MANY, FIELDS(suspension_fields),
      .brief = "All suspensions that hold."},
 };

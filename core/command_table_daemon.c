@@ -19,6 +19,7 @@ static const struct field status_fields[] = {
     {"deferred", FIELD_COUNT, 0, "Temporary failures of recipients since the start."},
     {"bounced", FIELD_COUNT, 0, "Recipients that failed for good since the start."},
     {"expired", FIELD_COUNT, 0, "Recipients given up by age since the start."},
+    {"suspensions", FIELD_COUNT, 0, "What stands still by an administrator's word."},
     {"alarm", FIELD_TEXT, 0, "What needs a person now; left out if nothing does."},
 };
 

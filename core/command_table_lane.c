@@ -3,7 +3,8 @@
 
 static const struct argument list_arguments[] = {
     {"site", ARGUMENT_TEXT, 0, "TEXT", NULL, "Only lanes whose site has this in its name."},
-    {"state", ARGUMENT_CHOICE, 0, "STATE", "ok held rate", "Only lanes in this state."},
+    {"state", ARGUMENT_CHOICE, 0, "STATE", "ok held rate suspended",
+     "Only lanes in this state."},
 };
 
 static const struct field list_fields[] = {
@@ -12,7 +13,8 @@ static const struct field list_fields[] = {
     {"site", FIELD_TEXT, ONLY_JSON, "Parts of the name."},
     {"worker", FIELD_COUNT, 0, "Each worker has its own; limits hold over all of them."},
     {"state", FIELD_TEXT, 0,
-     "ok; held (no host could be reached, until); rate (the message rate binds, until)."},
+     "ok; held (no host could be reached, until); rate (the message rate binds, until); suspended "
+     "(by an administrator, until)."},
     {"until_ms", FIELD_TIME, 0, "When it goes on."},
     {"connections", FIELD_COUNT, 0, "Open connections of this worker."},
     {"connecting", FIELD_COUNT, 0, "Of this worker, on their way."},
@@ -21,6 +23,7 @@ static const struct field list_fields[] = {
     {"limit", FIELD_COUNT, 0, "[delivery] connection_limit."},
     {"queues", FIELD_COUNT, 0, "Queues of this worker that want it (counted up to 10,000)."},
     {"failures", FIELD_COUNT, 0, "Connections that failed in a row."},
+    {"failure", FIELD_TEXT, 0, "What the last of them met with."},
 };
 
 static const struct argument show_arguments[] = {
@@ -38,7 +41,7 @@ static const struct field host_fields[] = {
 static const struct field show_fields[] = {
     {"lane", FIELD_TEXT, 0, "Its name: source->site."},
     {"worker", FIELD_COUNT, 0, "Each worker has its own; limits hold over all of them."},
-    {"state", FIELD_TEXT, 0, "ok, held or rate, as `lane list` says."},
+    {"state", FIELD_TEXT, 0, "ok, held, rate or suspended, as `lane list` says."},
     {"until_ms", FIELD_TIME, 0, "When it goes on."},
     {"connections", FIELD_COUNT, 0, "Open connections of this worker."},
     {"connecting", FIELD_COUNT, 0, "Of this worker, on their way."},
@@ -47,6 +50,7 @@ static const struct field show_fields[] = {
     {"limit", FIELD_COUNT, 0, "[delivery] connection_limit."},
     {"queues", FIELD_COUNT, 0, "Queues of this worker that want it (counted up to 10,000)."},
     {"failures", FIELD_COUNT, 0, "Connections that failed in a row."},
+    {"failure", FIELD_TEXT, 0, "What the last of them met with."},
     {"hosts", FIELD_RECORDS, 0, "What it connects to.", FIELDS(host_fields)},
 };
 

@@ -15,6 +15,8 @@ static const struct field list_fields[] = {
      "The counts are from before a crash and are being made anew."},
     {"due", FIELD_FLAG, 0, "Something in it is due, or being delivered."},
     {"next_due_ms", FIELD_TIME, 0, "When the next one is due."},
+    {"suspended", FIELD_TEXT, 0,
+     "What of it is suspended: queue, domain, tenant or campaign. `queue why` says more."},
     {"worker", FIELD_COUNT, 0, "The worker whose it is."},
 };
 

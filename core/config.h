@@ -143,6 +143,10 @@ struct config {
         struct span tenant_header, campaign_header; /* empty: none */
     } policy;
     struct {
+        bool verify;
+        uint64_t timeout_ms;
+    } authentication;
+    struct {
         uint64_t memory, inbound_memory, loaded_memory, disk_reserve;
         uint64_t nursery_messages, nursery_bytes, nursery_age_ms, window_rows, loader_threads,
             expiry_sweep_ms;

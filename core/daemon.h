@@ -94,7 +94,7 @@ static inline struct daemon *daemon_of(const struct control_call *call)
 /* ---- families of commands; each ends with a row without noun ---- */
 extern const struct control_handler daemon_queue_handlers[], daemon_lane_handlers[],
     daemon_job_handlers[], daemon_suspend_handlers[], daemon_why_handlers[],
-    daemon_trace_handlers[];
+    daemon_trace_handlers[], daemon_domain_handlers[];
 
 /* ---- daemon_queue.c ---- */
 struct filter;

@@ -1,6 +1,7 @@
 /* The control socket, and what is asked of the daemon as a whole. What concerns queues and lanes
  * is in files of its own. */
 #include "core/daemon.h"
+#include "queue/suspend.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -50,6 +51,8 @@ static enum control_step answer_status(struct control_call *call)
     record_count(&record, "deferred", total(daemon, METRIC_RECIPIENTS_DEFERRED));
     record_count(&record, "bounced", total(daemon, METRIC_RECIPIENTS_BOUNCED));
     record_count(&record, "expired", total(daemon, METRIC_RECIPIENTS_EXPIRED));
+    record_count(&record, "suspensions", suspensions_holding(spool_suspensions(daemon->spool),
+                                                             clock_wall_ms()));
     if (alarm.len)
         record_text(&record, "alarm", alarm);
     return control_put(call, &record) ? CONTROL_DONE : CONTROL_MORE;
@@ -135,6 +138,7 @@ static const struct control_handler *const families[] = {
     daemon_suspend_handlers,
     daemon_why_handlers,
     daemon_trace_handlers,
+    daemon_domain_handlers,
     NULL,
 };
 

@@ -15,11 +15,15 @@ struct lanes {
 
 static const char *state_name(const struct lane_view *view)
 {
+    if (view->suspension)
+        return "suspended";
     return view->held_until_ms ? "held" : view->rate_until_ms ? "rate" : "ok";
 }
 
 static uint64_t until_ms(const struct lane_view *view)
 {
+    if (view->suspension)
+        return view->suspension->until_ms;
     return view->held_until_ms ? view->held_until_ms : view->rate_until_ms;
 }
 
@@ -38,6 +42,8 @@ static void put_lane(struct record *record, const struct lane_view *view,
     record_count(record, "limit", worker->egress.settings.config->delivery.connection_limit);
     record_count(record, "queues", view->queues);
     record_count(record, "failures", view->failures);
+    if (view->failure.len)
+        record_text(record, "failure", view->failure);
 }
 
 static bool contains(struct span text, struct span part)

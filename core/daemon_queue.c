@@ -7,6 +7,7 @@
 #include "core/daemon.h"
 #include "queue/filter.h"
 #include "queue/inspect.h"
+#include "queue/suspend.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -338,6 +339,16 @@ static bool nothing_matched(const struct browse *browse, const struct found *fou
     return browse->reads_rows && found->matched == 0;
 }
 
+static void put_suspension(const struct browse *browse, const struct found *found,
+                           struct record *record)
+{
+    const struct suspensions *all = spool_suspensions(daemon_of(browse->call)->spool);
+    const struct suspension *suspension = suspensions_of_queue(all, found->name, browse->wall_ms);
+    if (suspension)
+        record_text(record, "suspended",
+                    span_string(suspension_scope_name((enum suspension_scope)suspension->scope)));
+}
+
 static bool list_queue(struct browse *browse, struct found *found)
 {
     struct span campaign, tenant, domain;
@@ -356,6 +367,7 @@ static bool list_queue(struct browse *browse, struct found *found)
         record_count(&record, "matched", found->matched);
     record_flag(&record, "approximate", found->approximate);
     record_flag(&record, "due", found->due);
+    put_suspension(browse, found, &record);
     if (found->next_due_ms != UINT64_MAX)
         record_count(&record, "next_due_ms", found->next_due_ms);
     record_count(&record, "worker", found->worker);

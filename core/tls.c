@@ -164,19 +164,6 @@ static enum tls_result end_call(struct tls *tls, int status)
     return result;
 }
 
-/* A client's subject is worth keeping only if it was proven. */
-static void keep_subject(struct tls *tls)
-{
-    const STACK_OF(CRYPTO_BUFFER) *chain = SSL_get0_peer_certificates(tls->ssl);
-    if (!SSL_is_server(tls->ssl) || !tls->verified || !chain)
-        return;
-    X509 *leaf = X509_parse_from_buffer(sk_CRYPTO_BUFFER_value(chain, 0));
-    char text[256];
-    if (leaf && X509_NAME_oneline(X509_get_subject_name(leaf), text, sizeof text))
-        tls->subject = strdup(text);
-    X509_free(leaf);
-}
-
 enum tls_result tls_handshake(struct tls *tls, struct span *input, struct sink *output)
 {
     if (tls->failed)
@@ -192,7 +179,6 @@ enum tls_result tls_handshake(struct tls *tls, struct span *input, struct sink *
     tls->was_resumed = SSL_session_reused(tls->ssl);
     if (!tls->was_resumed && !tls->judged)
         tls->verified = false; /* what a session said that was not taken up */
-    keep_subject(tls);
     return TLS_DONE;
 }
 

@@ -106,7 +106,8 @@ void tls_end(struct tls *tls, struct sink *output);
 struct tls_facts {
     struct span version; /* "TLSv1.3", static */
     struct span cipher;  /* "TLS_AES_128_GCM_SHA256", static */
-    struct span subject; /* a verified client's: "/CN=client.example"; else empty */
+    struct span subject; /* a verified peer's, "/O=Example/CN=client.example"; empty: not known, as
+                            when a session was resumed */
     bool verified;       /* the peer's certificate: chain, dates and (of a server) name */
     bool resumed;
 };

@@ -65,7 +65,9 @@ struct span tls_context_remarks(const struct tls_context *context)
 static enum ssl_verify_result_t on_certificate(SSL *ssl, uint8_t *ret_alert)
 {
     struct tls *tls = (struct tls *)SSL_get_app_data(ssl);
-    tls->verify_error = tls_judge_peer(ssl, tls->context, tls->name);
+    free(tls->subject);
+    tls->subject = NULL;
+    tls->verify_error = tls_judge_peer(ssl, tls->context, tls->name, &tls->subject);
     tls->judged = true;
     tls->verified = tls->verify_error == X509_V_OK;
     if (tls->verified || tls->insecure || SSL_is_server(ssl))

@@ -40,7 +40,15 @@ static int judge(X509_STORE *roots, X509 *leaf, STACK_OF(X509) * rest, const cha
     return error;
 }
 
-int tls_judge_peer(SSL *ssl, const struct tls_context *context, const char *name)
+static char *subject_of(const X509 *leaf)
+{
+    char text[256];
+    bool good = X509_NAME_oneline(X509_get_subject_name(leaf), text, sizeof text) != NULL;
+    return good ? strdup(text) : NULL;
+}
+
+int tls_judge_peer(SSL *ssl, const struct tls_context *context, const char *name,
+                   char **ret_subject)
 {
     const STACK_OF(CRYPTO_BUFFER) *buffers = SSL_get0_peer_certificates(ssl);
     if (!buffers || sk_CRYPTO_BUFFER_num(buffers) == 0 || !context->roots)
@@ -50,6 +58,8 @@ int tls_judge_peer(SSL *ssl, const struct tls_context *context, const char *name
     int error = X509_V_ERR_UNSPECIFIED;
     if (leaf && rest)
         error = judge(context->roots, leaf, rest, name, SSL_is_server(ssl));
+    if (error == X509_V_OK) /* worth keeping only if it was proven */
+        *ret_subject = subject_of(leaf);
     sk_X509_pop_free(rest, X509_free);
     X509_free(leaf);
     ERR_clear_error();

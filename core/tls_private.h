@@ -61,8 +61,10 @@ char *tls_read_file(const char *path, size_t *ret_len, struct sink *errors);
 /* All certificates of a PEM file as roots. NULL: `errors` says why. */
 X509_STORE *tls_roots_load(const char *path, struct sink *errors);
 
-/* Judges the peer's certificates by the context's roots: X509_V_OK or the error. */
-int tls_judge_peer(SSL *ssl, const struct tls_context *context, const char *name);
+/* Judges the peer's certificates by the context's roots: X509_V_OK, and then a subject to free (or
+ * NULL), or the error. */
+int tls_judge_peer(SSL *ssl, const struct tls_context *context, const char *name,
+                   char **ret_subject);
 
 /* One line "FILE: text" for the operator. */
 void tls_complain(struct sink *errors, const char *path, const char *format, ...)

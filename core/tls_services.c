@@ -44,9 +44,9 @@ static bool open_listener(struct tls_services *services, const struct config *co
     if (!identities)
         return false;
     identities[0] = (struct tls_identity_files){.certificate = listener->certificate.data,
-                                              .key = listener->key.data,
-                                              .names = &config->hostname, /* as clients know us */
-                                              .name_count = config->hostname.len > 0};
+                                                .key = listener->key.data,
+                                                .names = &config->hostname, /* as clients know us */
+                                                .name_count = config->hostname.len > 0};
     for (size_t i = 1; i < count; i++) {
         const struct config_certificate *more = &config->certificates[i - 1];
         identities[i] = (struct tls_identity_files){.certificate = more->certificate.data,

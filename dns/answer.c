@@ -193,7 +193,7 @@ static bool collect_txt(struct record *record, const struct cursor *end,
         cursor_bytes(&cursor, cursor_u8(&cursor));
     if (cursor.bad || strings.len == 0)
         return false;
-    if (strings.len > ANSWER_TEXT) {
+    if (strings.len > ANSWER_STRINGS) {
         leave_out(collection);
         return true;
     }

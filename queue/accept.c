@@ -307,8 +307,10 @@ void journal_reception(struct share *share, const struct row *row, const struct 
             event.peer = message->peer;
             event.peer_name = message->peer_name;
             event.reception_protocol = message->protocol;
+            event.authentication = message->authentication;
             event.tls_version = message->tls_version;
             event.tls_cipher = message->tls_cipher;
+            event.tls_subject = message->tls_subject;
         }
         share_journal(share, &event, NULL);
     }

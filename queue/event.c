@@ -13,6 +13,7 @@ enum {
     NAME_MAX_BYTES = 1024, /* queue, site, host names */
     TEXT_MAX = 1024,       /* replies, and what the peer said that we answered */
     WORD_MAX = 64,
+    AUTHENTICATION_MAX = 8192,
 };
 
 static const struct {
@@ -223,10 +224,34 @@ static void put_delivery(struct sink *sink, const struct attempt *attempt)
     put_string_or_null(sink, attempt ? attempt->protocol : (struct span){0}, WORD_MAX);
 }
 
+/* "/O=Example/CN=mx.example" as ["O=Example","CN=mx.example"]. A slash inside a value looks like
+ * the next name only if an equals sign follows before the next slash. */
+static void put_subject(struct sink *sink, struct span subject)
+{
+    PUT(sink, ",\"tls_peer_subject_name\":[");
+    for (bool first = true; subject.len > 1; first = false) {
+        subject = span_skip(subject, 1);
+        size_t len = span_find(subject, '/');
+        while (len < subject.len) {
+            struct span next = span_skip(subject, len + 1);
+            size_t end = span_find(next, '/');
+            if (span_find(next, '=') < end)
+                break;
+            len += 1 + end;
+        }
+        if (!first)
+            sink_byte(sink, ',');
+        json_put_string(sink, span_first(subject, len), ADDRESS_MAX);
+        subject = span_skip(subject, len);
+    }
+    sink_byte(sink, ']');
+}
+
 /* Left out where there was none, as readers of this format expect. */
 static void put_tls(struct sink *sink, const struct event *event)
 {
     const struct attempt *attempt = event->attempt;
+    struct span subject = attempt ? attempt->tls_subject : event->tls_subject;
     struct span version = attempt ? attempt->tls_version : event->tls_version;
     struct span cipher = attempt ? attempt->tls_cipher : event->tls_cipher;
     if (version.len == 0)
@@ -235,6 +260,8 @@ static void put_tls(struct sink *sink, const struct event *event)
     json_put_string(sink, cipher, WORD_MAX);
     PUT(sink, ",\"tls_protocol_version\":");
     json_put_string(sink, version, WORD_MAX);
+    if (subject.len)
+        put_subject(sink, subject);
     if (attempt)
         sink_put(sink, attempt->tls_verified ? SPAN(",\"tls_verified\":true")
                                              : SPAN(",\"tls_verified\":false"));
@@ -308,6 +335,10 @@ void event_write(const struct event *event, struct sink *sink)
     put_delivery(sink, event->attempt);
     PUT(sink, ",\"reception_protocol\":");
     put_string_or_null(sink, event->reception_protocol, WORD_MAX);
+    if (event->authentication.len) {
+        PUT(sink, ",\"authentication\":");
+        json_put_string(sink, event->authentication, AUTHENTICATION_MAX);
+    }
     PUT(sink, ",\"feedback_report\":null");
     put_tls(sink, event);
     put_meta(sink, event->envelope);

@@ -9,6 +9,7 @@
  *     TLS            tls_verified (delivery side: the server's certificate was found good)
  *     attempt        attempt_started (RFC 3339), duration_ms
  *     AdminRebind    from_queue (`queue` is where it is now)
+ *     reception      authentication (the results of RFC 8601, of mail from outside)
  *     DSN            envid, orcpt (as given), is_dsn (the message is a report of ours), dsn_id (the
  *                    report made for this event)
  *
@@ -59,8 +60,10 @@ struct event {
     uint64_t dsn_id;                /* the report that follows; 0: none */
     bool recovered;                 /* written by recovery: who injected it is not known any more */
     struct span node;               /* node id */
+    struct span authentication;     /* reception: "spf=pass ...; dkim=..."; empty: left out */
     struct span reception_protocol; /* "ESMTP"; "DSN" for reports of ours; empty: null */
     struct span tls_version, tls_cipher; /* of a reception; empty: in the clear */
+    struct span tls_subject;             /* likewise; empty: none that was found good */
 };
 
 /* The sink is `full` if its capacity is below EVENT_LINE_MAX and did not do. */

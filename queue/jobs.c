@@ -42,6 +42,7 @@ static struct queue_job *job_new(struct stored_queue *queue, const struct attemp
     job->attempt.site = keep(&at, attempt->site);
     job->attempt.peer_name = keep(&at, attempt->peer_name);
     job->attempt.protocol = keep(&at, attempt->protocol);
+    job->attempt.tls_subject = (struct span){0}; /* no connection was made */
     job->verdict.reply.text = keep(&at, verdict->reply.text);
     job->verdict.reply.command = keep(&at, verdict->reply.command);
     return job;

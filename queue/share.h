@@ -54,7 +54,9 @@ struct message {
     struct address peer;      /* for the journal: who injected it (AF_UNSPEC: we ourselves) */
     struct span peer_name;    /* its EHLO name, in the arena */
     struct span protocol;     /* "ESMTP", static */
+    struct span authentication; /* for the journal: what was found out about it; empty: nothing */
     struct span tls_version, tls_cipher; /* static; empty: it came in the clear */
+    struct span tls_subject; /* a client's certificate that was found good, in the arena */
 };
 
 /* A new message with arrival and expiry; its arena is open for the envelope. NULL: no memory, or

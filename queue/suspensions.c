@@ -109,6 +109,14 @@ uint64_t suspensions_next_end_ms(const struct suspensions *suspensions, uint64_t
     return next_ms;
 }
 
+unsigned suspensions_holding(const struct suspensions *suspensions, uint64_t wall_ms)
+{
+    unsigned count = 0;
+    list_for_each (&suspensions->all, link, following)
+        count += holds(&container_of(link, struct entry, link)->suspension, wall_ms);
+    return count;
+}
+
 const struct suspension *suspensions_next(const struct suspensions *suspensions,
                                           const struct suspension *after)
 {

@@ -65,6 +65,9 @@ const struct suspension *suspensions_get(const struct suspensions *suspensions,
 /* The first end of one that holds now; UINT64_MAX: none ends. */
 uint64_t suspensions_next_end_ms(const struct suspensions *suspensions, uint64_t wall_ms);
 
+/* How many hold now. */
+unsigned suspensions_holding(const struct suspensions *suspensions, uint64_t wall_ms);
+
 /* All, oldest first, those that have ended as well: the one behind `after`, the first for NULL. */
 const struct suspension *suspensions_next(const struct suspensions *suspensions,
                                           const struct suspension *after);

@@ -41,6 +41,7 @@ struct attempt {
     struct address local;
     struct span protocol;                /* "ESMTP", "SMTP" */
     struct span tls_version, tls_cipher; /* static; empty: in the clear, or no connection */
+    struct span tls_subject;             /* of a certificate that was found good, as "/O=a/CN=b" */
     bool tls_verified;                   /* the server's certificate is good and covers peer_name */
     uint64_t started_ms;                 /* wall time */
     uint64_t retry_at_ms;                /* wall time; 0: the schedule decides */

@@ -10,6 +10,7 @@
 
 #include "core/conn.h"
 #include "smtp/client.h"
+#include "smtp/route.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -124,6 +125,7 @@ static void settle(struct delivery *delivery, struct borrowed *borrowed,
         .protocol = client_protocol(&delivery->client),
         .tls_version = facts->version,
         .tls_cipher = facts->cipher,
+        .tls_subject = facts->subject,
         .tls_verified = facts->verified,
         .started_ms = borrowed->started_ms,
         .counts = result->attempted,
@@ -159,12 +161,28 @@ static void count_result(struct delivery *delivery, const struct borrowed *borro
         metric_observe(metrics, HISTOGRAM_QUEUE_SECONDS, waited_ms * NS_PER_MS);
 }
 
+static void note_error(struct delivery *delivery, const struct borrowed *borrowed,
+                       const struct client_result *result)
+{
+    const struct row *row = borrowed->row;
+    if (result->deferred + result->failed == 0)
+        return;
+    for (unsigned i = 0; i < row->envelope.recipient_count; i++) {
+        const struct verdict *verdict = &borrowed->verdicts[i];
+        if (verdict->outcome != OUTCOME_DEFERRED && verdict->outcome != OUTCOME_FAILED)
+            continue;
+        route_note_error(delivery->lane->egress, row->queue->domain, &verdict->reply);
+        return;
+    }
+}
+
 static void take_results(struct delivery *delivery)
 {
     struct client_result result;
     while (client_take_result(&delivery->client, &result)) {
         struct borrowed *borrowed = result.owner;
         count_result(delivery, borrowed, &result);
+        note_error(delivery, borrowed, &result);
         if (go_on(delivery, &result))
             begin_transaction(delivery, borrowed);
         else

@@ -196,20 +196,29 @@ static bool is_folding(struct span text)
     return is_blank(c) || (c == '\r' && text.len > 1 && text.data[1] == '\n') || c == '\n';
 }
 
-/* Words with one space between them. */
-static void emit_unfolded(struct span value, dkim_emit *emit, void *context)
+/* Words with one space between them, over several pieces. */
+struct unfolding {
+    dkim_emit *emit;
+    void *context;
+    bool any, blank;
+};
+
+static void emit_unfolded(struct unfolding *unfolding, struct span value)
 {
-    for (bool first = true;; first = false) {
-        while (value.len && is_folding(value))
+    while (value.len) {
+        if (is_folding(value)) {
+            unfolding->blank = true;
             value = span_skip(value, value.data[0] == '\r' ? 2 : 1);
-        if (value.len == 0)
-            return;
+            continue;
+        }
         size_t len = 1;
         while (len < value.len && !is_folding(span_skip(value, len)))
             len++;
-        if (!first)
-            emit(context, SPAN(" "));
-        emit(context, span_first(value, len));
+        if (unfolding->blank && unfolding->any)
+            unfolding->emit(unfolding->context, SPAN(" "));
+        unfolding->blank = false;
+        unfolding->any = true;
+        unfolding->emit(unfolding->context, span_first(value, len));
         value = span_skip(value, len);
     }
 }
@@ -217,15 +226,26 @@ static void emit_unfolded(struct span value, dkim_emit *emit, void *context)
 void dkim_field_put(enum dkim_canon canon, struct span field, bool ended, dkim_emit *emit,
                     void *context)
 {
-    field = without_line_end(field);
-    if (canon == DKIM_SIMPLE) {
-        emit(context, field);
-    } else {
-        size_t colon = span_find(field, ':');
-        emit_lower(span_trim(span_first(field, colon)), emit, context);
-        emit(context, SPAN(":"));
-        emit_unfolded(span_skip(field, colon + 1), emit, context);
-    }
+    dkim_field_put_cut(canon, field, (struct span){0}, emit, context);
     if (ended)
         emit(context, SPAN("\r\n"));
+}
+
+void dkim_field_put_cut(enum dkim_canon canon, struct span field, struct span cut, dkim_emit *emit,
+                        void *context)
+{
+    field = without_line_end(field);
+    size_t from = cut.data ? (size_t)(cut.data - field.data) : field.len;
+    struct span before = span_first(field, from), behind = span_skip(field, from + cut.len);
+    if (canon == DKIM_SIMPLE) {
+        emit(context, before);
+        emit(context, behind);
+        return;
+    }
+    struct unfolding unfolding = {.emit = emit, .context = context};
+    size_t colon = span_find(field, ':');
+    emit_lower(span_trim(span_first(field, colon)), emit, context);
+    emit(context, SPAN(":"));
+    emit_unfolded(&unfolding, span_skip(before, colon + 1));
+    emit_unfolded(&unfolding, behind);
 }

@@ -34,3 +34,8 @@ void dkim_body_end(struct dkim_body *body);
  * `ended`: the form ends with CRLF, as all but the signature's own field do (RFC 6376 3.7). */
 void dkim_field_put(enum dkim_canon canon, struct span field, bool ended, dkim_emit *emit,
                     void *context);
+
+/* The same without `cut`, a part of the field's value, and without CRLF: how a signature's own
+ * field is hashed. */
+void dkim_field_put_cut(enum dkim_canon canon, struct span field, struct span cut, dkim_emit *emit,
+                        void *context);

@@ -1,5 +1,7 @@
 #include "smtp/dkim_write.h"
 
+#include "smtp/dkim_signature.h"
+
 #include "core/base64.h"
 
 enum {
@@ -7,11 +9,6 @@ enum {
     FIRST = 4,   /* of a signature line that begins with "\tb=", as columns */
     FIXED = 512, /* more than all that is neither name nor domain */
 };
-
-static struct span algorithm_name(enum sign_algorithm algorithm)
-{
-    return algorithm == SIGN_RSA_SHA256 ? SPAN("rsa-sha256") : SPAN("ed25519-sha256");
-}
 
 size_t dkim_write_room(const struct dkim_written *written)
 {
@@ -42,7 +39,7 @@ static void put_names(const struct dkim_written *written, struct sink *sink)
 void dkim_write(const struct dkim_written *written, struct sink *sink)
 {
     sink_put(sink, SPAN("DKIM-Signature: v=1; a="));
-    sink_put(sink, algorithm_name(written->algorithm));
+    sink_put(sink, dkim_algorithm_name(written->algorithm));
     sink_put(sink, written->body_canon == DKIM_SIMPLE ? SPAN("; c=relaxed/simple;\r\n\td=")
                                                       : SPAN("; c=relaxed/relaxed;\r\n\td="));
     sink_put(sink, written->domain);

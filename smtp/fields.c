@@ -45,6 +45,28 @@ enum fields_next fields_next(struct span *rest, struct header_field *ret_field)
     return FIELDS_FIELD;
 }
 
+/* How much of a CR LF was seen at the start of a line. */
+enum { AT_START, BEHIND_CR, INSIDE };
+
+size_t header_end_find(uint8_t *state, struct span octets)
+{
+    size_t at = 0;
+    while (at < octets.len) {
+        if (*state == INSIDE) {
+            at += span_find(span_skip(octets, at), '\n');
+            if (at == octets.len)
+                return 0;
+            *state = AT_START;
+        } else if (*state == BEHIND_CR && octets.data[at] == '\n') {
+            return at + 1;
+        } else {
+            *state = *state == AT_START && octets.data[at] == '\r' ? BEHIND_CR : INSIDE;
+        }
+        at++;
+    }
+    return 0;
+}
+
 /* ---- the author ---- */
 
 enum { ADDRESS_ROOM = 512 };

@@ -18,6 +18,10 @@ enum fields_next {
 /* Takes the next field off the front of `rest`. */
 enum fields_next fields_next(struct span *rest, struct header_field *ret_field);
 
+/* Where a header section's blank line ends, counted from the front of `octets`; 0: not in them.
+ * `state` is 0 before the first octets, and nobody else's. */
+size_t header_end_find(uint8_t *state, struct span octets);
+
 /* The domain of the first mailbox in a From field's value (RFC 5322 3.4, with comments, groups and
  * obsolete routes), in lower-case A-labels. False: there is none that could be a domain. */
 bool author_domain(struct span value, struct sink *sink);

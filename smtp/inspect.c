@@ -1,6 +1,8 @@
 #include "smtp/inspect.h"
 
 #include "smtp/lane.h"
+#include "smtp/route.h"
+#include "smtp/suspended.h"
 
 struct lane_scan {
     const struct egress *egress;
@@ -38,6 +40,8 @@ static void view_lane(struct map_node *node, void *context)
         .failures = lane->failures,
         .held_until_ms = wall_of(scan->egress, lane->held_until_ns),
         .rate_until_ms = wall_of(scan->egress, lane->rate_until_ns),
+        .suspension = lane_suspension(lane),
+        .failure = span_of(lane->failure, lane->failure_len),
         .lane = lane,
     };
     scan->visit(scan->context, &view);
@@ -63,4 +67,31 @@ bool lane_view_host(const struct lane_view *view, unsigned index, struct lane_ho
         .bad_until_ms = wall_of(lane->egress, host->bad_until_ns),
     };
     return true;
+}
+
+struct route_scan {
+    inspect_route *visit;
+    void *context;
+};
+
+static void view_route(struct map_node *node, void *context)
+{
+    const struct route_scan *scan = context;
+    const struct route *route = container_of(node, struct route, by_domain);
+    if (!route->error)
+        return;
+    struct route_view view = {
+        .domain = span_of(route->domain, route->domain_len),
+        .error = span_of(route->error->text, route->error->len),
+        .errors = route->error->count,
+        .error_at_ms = route->error->at_ms,
+    };
+    scan->visit(scan->context, &view);
+}
+
+uint64_t egress_scan_errors(const struct egress *egress, uint64_t cursor, inspect_route *visit,
+                            void *context)
+{
+    struct route_scan scan = {visit, context};
+    return map_scan(&egress->routes, cursor, view_route, &scan);
 }

@@ -20,10 +20,23 @@ struct lane_view {
     unsigned failures;                      /* failed connections in a row */
     uint64_t held_until_ms;                 /* no host could be reached */
     uint64_t rate_until_ms;                 /* the message rate binds */
+    const struct suspension *suspension;    /* NULL: it does not stand still */
+    struct span failure;                    /* of the last connection that failed */
     const struct lane *lane;                /* for lane_view_host */
 };
 
 typedef void inspect_lane(void *context, const struct lane_view *view);
+
+/* A destination that was tried lately. */
+struct route_view {
+    struct span domain, error; /* the last one */
+    uint64_t errors, error_at_ms;
+};
+typedef void inspect_route(void *context, const struct route_view *view);
+
+/* Those with errors, a few. The next cursor. */
+uint64_t egress_scan_errors(const struct egress *egress, uint64_t cursor, inspect_route *visit,
+                            void *context);
 
 /* A few lanes. The next cursor. */
 uint64_t egress_scan_lanes(const struct egress *egress, uint64_t cursor, inspect_lane *visit,

@@ -7,6 +7,7 @@
 #include "smtp/lane.h"
 
 #include "smtp/delivery.h"
+#include "smtp/route.h"
 #include "smtp/suspended.h"
 
 #include <stdlib.h>
@@ -23,6 +24,12 @@ struct flow {
 
 static void on_advance(struct op *op);
 static void on_wake(struct op *op);
+
+/* Who waits for a slot: the worker; and a lane of another policy beside it like another worker. */
+static unsigned waiter(const struct lane *lane)
+{
+    return lane->egress->loop->index + 8 * (unsigned)(TLS_AS_DELIVERY - lane->route_tls);
+}
 
 /* ---- flows ---- */
 
@@ -59,7 +66,7 @@ static void flow_free(struct lane *lane, struct flow *flow)
     list_remove(&flow->turn);
     free(flow);
     if (list_empty(&lane->flows))
-        lane_limit_stop_waiting(lane->limit, lane->egress->loop->index);
+        lane_limit_stop_waiting(lane->limit, waiter(lane));
 }
 
 static struct flow *next_flow(struct lane *lane)
@@ -227,7 +234,7 @@ static bool may_open(struct lane *lane)
     uint64_t now_ns = egress->loop->now_ns;
     if (lane->connecting > lane->established || !work_for_another(lane))
         return false;
-    if (!lane_limit_take_slot(lane->limit, config->connection_limit, egress->loop->index)) {
+    if (!lane_limit_take_slot(lane->limit, config->connection_limit, waiter(lane))) {
         /* Our own deliveries come back by themselves; only another worker's slot needs asking. */
         if (lane->established + lane->connecting == 0)
             wake_at(lane, now_ns + LANE_SLOT_RETRY_MS * NS_PER_MS);
@@ -364,6 +371,7 @@ static void hold(struct lane *lane, const struct connect_failure *failure)
         struct queue *queue = first_queue(flow);
         unwant(lane, flow, queue);
         queue->held_until_ms = egress->loop->wall_ms + hold_ns(lane) / NS_PER_MS;
+        route_note_error(egress, queue->domain, &failure->reply);
         share_settle_queue(egress->share, queue, &attempt);
     }
 }
@@ -415,7 +423,7 @@ void lane_delivery_gone(struct lane *lane, bool was_established)
     lane_count(lane, LABELLED_SITE_CONNECTIONS, (uint64_t)-1);
     lane->used_ns = lane->egress->loop->now_ns;
     /* A slot that another worker waits for is left to it for a moment. */
-    if (lane_limit_contended(lane->limit, lane->egress->loop->index))
+    if (lane_limit_contended(lane->limit, waiter(lane)))
         wake_at(lane, lane->used_ns + 2 * LANE_SLOT_RETRY_MS * NS_PER_MS);
     else
         loop_nudge(lane->egress->loop, &lane->advance);
@@ -423,7 +431,7 @@ void lane_delivery_gone(struct lane *lane, bool was_established)
 
 bool lane_should_hand_over(const struct lane *lane, uint64_t held_since_ns)
 {
-    return lane_limit_contended(lane->limit, lane->egress->loop->index) &&
+    return lane_limit_contended(lane->limit, waiter(lane)) &&
            lane->egress->loop->now_ns - held_since_ns >= LANE_LIMIT_HOLD_MS * NS_PER_MS;
 }
 
@@ -441,18 +449,19 @@ unsigned lane_queues(const struct lane *lane)
 
 /* ---- life ---- */
 
-static struct lane *find(struct egress *egress, struct span key, uint64_t hash)
+static struct lane *find(struct egress *egress, struct span key, enum tls_policy route_tls,
+                         uint64_t hash)
 {
     for (struct map_node *node = map_find(&egress->lanes, hash); node; node = map_find_next(node)) {
         struct lane *lane = container_of(node, struct lane, by_key);
-        if (span_equals(lane->key, key))
+        if (lane->route_tls == route_tls && span_equals(lane->key, key))
             return lane;
     }
     return NULL;
 }
 
-/* `common`: the front of `key` that all policies share. */
-static struct lane *add(struct egress *egress, struct span key, struct span common, uint64_t hash)
+static struct lane *add(struct egress *egress, struct span key, enum tls_policy route_tls,
+                        uint64_t hash)
 {
     struct lane *lane = calloc(1, sizeof *lane + key.len);
     if (!lane)
@@ -460,8 +469,9 @@ static struct lane *add(struct egress *egress, struct span key, struct span comm
     lane->egress = egress;
     memcpy(lane + 1, key.data, key.len);
     lane->key = span_of(lane + 1, key.len);
-    lane->site = span_skip(span_first(lane->key, common.len), egress->source.len + 2);
-    lane->limit = lane_limit_get(egress->settings.limits, common);
+    lane->site = span_skip(lane->key, egress->source.len + 2);
+    lane->route_tls = route_tls;
+    lane->limit = lane_limit_get(egress->settings.limits, key);
     if (!lane->limit || map_init(&lane->flows_by_name, 16) < 0) {
         if (lane->limit)
             lane_limit_put(egress->settings.limits, lane->limit);
@@ -531,25 +541,23 @@ static bool take_hosts(struct lane *lane, const struct plan *plan)
     return true;
 }
 
-struct lane *lane_for_plan(struct egress *egress, const struct plan *plan, enum tls_policy tls)
+struct lane *lane_for_plan(struct egress *egress, const struct plan *plan,
+                           enum tls_policy route_tls)
 {
     char key[1024];
     struct sink sink;
     sink_init(&sink, key, sizeof key);
     sink_put(&sink, egress->source);
     sink_put(&sink, SPAN("->"));
-    sink_put(&sink, span_first(plan->site, sizeof key - sink.len - 2));
-    struct span common = sink_span(&sink);
-    if (tls != TLS_AS_DELIVERY)
-        sink_format(&sink, "!%u", (unsigned)tls);
+    sink_put(&sink, span_first(plan->site, sizeof key - sink.len));
     uint64_t hash = hash_key(egress->settings.seed, sink_span(&sink));
-    struct lane *lane = find(egress, sink_span(&sink), hash);
+    struct lane *lane = find(egress, sink_span(&sink), route_tls, hash);
     if (!lane)
-        lane = add(egress, sink_span(&sink), common, hash);
+        lane = add(egress, sink_span(&sink), route_tls, hash);
     if (!lane || !take_hosts(lane, plan))
         return NULL;
-    bool own = tls != TLS_AS_DELIVERY;
-    lane->tls = own ? tls : egress->settings.config->delivery.enable_tls;
+    bool own = route_tls != TLS_AS_DELIVERY;
+    lane->tls = own ? route_tls : egress->settings.config->delivery.enable_tls;
     lane->used_ns = egress->loop->now_ns;
     list_remove(&lane->old);
     list_append(&egress->old_lanes, &lane->old);

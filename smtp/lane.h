@@ -40,9 +40,10 @@ struct host {
 struct lane {
     struct egress *egress;
     struct map_node by_key;
-    struct list_link old;  /* in egress->old_lanes */
-    struct span key, site; /* "source->site", and behind it the policy if it is a route's own */
-    enum tls_policy tls;
+    struct list_link old;      /* in egress->old_lanes */
+    struct span key, site;     /* "source->site" */
+    enum tls_policy route_tls; /* a route's own, or TLS_AS_DELIVERY: lanes may differ in it alone */
+    enum tls_policy tls;       /* what holds */
     struct lane_limit *limit;
     struct label_cell *label;      /* of the site */
     const struct plan *hosts_from; /* what `hosts` was made of: compared, never followed */
@@ -70,7 +71,8 @@ struct lane {
 /* The lane for a plan with hosts; its hosts are brought up to date. Mail of different policies
  * never shares a connection, so each has a lane of its own; their limits are one. `tls`:
  * TLS_AS_DELIVERY, or a route's own. NULL: no memory. */
-struct lane *lane_for_plan(struct egress *egress, const struct plan *plan, enum tls_policy tls);
+struct lane *lane_for_plan(struct egress *egress, const struct plan *plan,
+                           enum tls_policy route_tls);
 
 /* `queue` has due rows and its plan leads here. False: no memory, nothing happened. */
 MUST_USE bool lane_want(struct lane *lane, struct queue *queue);

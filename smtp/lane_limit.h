@@ -25,7 +25,7 @@ struct lane_limit {
     struct map_node by_key;
     unsigned users; /* lanes; under the registry's mutex */
     _Atomic uint32_t slots;
-    _Atomic uint64_t waiting;        /* a bit per worker (modulo 64) that was denied a slot */
+    _Atomic uint64_t waiting;        /* a bit per waiter (modulo 64) that was denied a slot */
     _Atomic uint64_t message_tat_ns; /* GCRA: theoretical arrival time of the next message */
     _Atomic uint64_t connection_tat_ns;
     size_t key_len;

@@ -64,6 +64,7 @@ static void settle_without_hosts(struct route *route, struct queue *queue)
         .started_ms = route->egress->loop->wall_ms,
         .counts = true,
     };
+    route_note_error(route->egress, queue->domain, &verdict.reply);
     share_settle_queue(route->egress->share, queue, &attempt);
 }
 
@@ -140,6 +141,25 @@ struct route *route_find(struct egress *egress, struct span domain)
     return find(egress, domain, hash_key(egress->settings.seed, domain));
 }
 
+void route_note_error(struct egress *egress, struct span domain, const struct reply_summary *reply)
+{
+    struct route *route = route_find(egress, domain);
+    if (route && !route->error)
+        route->error = calloc(1, sizeof *route->error);
+    if (!route || !route->error)
+        return;
+    struct sink sink;
+    sink_init(&sink, route->error->text, ROUTE_ERROR);
+    sink_format(&sink, "%u ", reply->code);
+    if (reply->enhanced.class)
+        sink_format(&sink, "%u.%u.%u ", reply->enhanced.class, reply->enhanced.subject,
+                    reply->enhanced.detail);
+    sink_put_cut(&sink, reply->text);
+    route->error->len = (uint16_t)sink.len;
+    route->error->at_ms = egress->loop->wall_ms;
+    route->error->count++;
+}
+
 void route_queue(struct egress *egress, struct queue *queue)
 {
     uint64_t hash = hash_key(egress->settings.seed, queue->domain);
@@ -175,5 +195,6 @@ void route_free(struct route *route)
     map_remove(&route->egress->routes, &route->by_domain);
     list_remove(&route->old);
     plan_free(route->plan);
+    free(route->error);
     free(route);
 }

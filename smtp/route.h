@@ -8,6 +8,15 @@
 
 #include "smtp/egress.h"
 
+enum { ROUTE_ERROR = 200 };
+
+/* What a recipient of the domain heard last that was no success; for people. */
+struct route_error {
+    uint64_t at_ms, count; /* wall time; attempts that ended so since the route is known */
+    uint16_t len;
+    char text[ROUTE_ERROR];
+};
+
 struct route {
     struct egress *egress;
     struct map_node by_domain;
@@ -15,6 +24,7 @@ struct route {
     struct list waiting;  /* queues, by queue.want */
     struct plan_request request;
     struct plan *plan; /* NULL: none yet, or expired */
+    struct route_error *error; /* the last one; NULL: none yet */
     uint64_t used_ns;
     uint64_t asked_ns; /* for the plan that there is, or is waited for */
     size_t domain_len;
@@ -26,6 +36,9 @@ void route_queue(struct egress *egress, struct queue *queue);
 
 /* NULL: nobody has asked for this domain lately. */
 struct route *route_find(struct egress *egress, struct span domain);
+
+/* Told for each attempt that left or failed recipients. */
+void route_note_error(struct egress *egress, struct span domain, const struct reply_summary *reply);
 
 /* For the egress. */
 bool route_unused(const struct route *route);

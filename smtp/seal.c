@@ -98,31 +98,10 @@ static void end_header(struct seal *seal, size_t header_len)
         begin_bodies(seal);
 }
 
-/* Where the blank line ends, counted from the front of `octets`; 0: not in them. `line_at` is how
- * much of a CR LF has been seen at a line's start: 0, 1, or 2 for "not at a line's start". */
-static size_t find_header_end(struct seal *seal, struct span octets)
-{
-    size_t at = 0;
-    while (at < octets.len) {
-        if (seal->line_at == 2) {
-            at += span_find(span_skip(octets, at), '\n');
-            if (at == octets.len)
-                return 0;
-            seal->line_at = 0;
-        } else if (seal->line_at == 1 && octets.data[at] == '\n') {
-            return at + 1;
-        } else {
-            seal->line_at = seal->line_at == 0 && octets.data[at] == '\r' ? 1 : 2;
-        }
-        at++;
-    }
-    return 0;
-}
-
 void seal_add(struct seal *seal, struct span octets)
 {
     if (seal->header_len == 0) {
-        size_t len = find_header_end(seal, octets);
+        size_t len = header_end_find(&seal->line_at, octets);
         seal->seen += len ? len : octets.len;
         if (len == 0)
             return;
@@ -246,25 +225,8 @@ static void hash_header(const struct selection *selection, struct span unsigned_
     digest_finish(&digest, ret_digest);
 }
 
-static bool add_piece(struct seal *seal, struct text *text, struct span octets)
-{
-    struct text_piece *piece = arena_take_zeroed(seal->arena, sizeof *piece);
-    if (!piece)
-        return false;
-    piece->data = (char *)(uintptr_t)octets.data;
-    piece->len = octets.len;
-    if (text->last)
-        text->last->next = piece;
-    else
-        text->first = piece;
-    text->last = piece;
-    text->pieces++;
-    text->len += octets.len;
-    return true;
-}
-
 static enum seal_skipped reserve_one(struct seal *seal, unsigned index, uint64_t wall_ms,
-                                     struct text *fields)
+                                     struct span *ret_field)
 {
     struct selection selection;
     struct sink sink;
@@ -275,33 +237,22 @@ static enum seal_skipped reserve_one(struct seal *seal, unsigned index, uint64_t
         return SEAL_TOO_LARGE;
     place->key = key->key;
     place->at = write_field(seal, key, &selection, wall_ms, &sink);
-    if (!place->at || !add_piece(seal, fields, sink_span(&sink)))
+    if (!place->at)
         return SEAL_FAILED;
-    struct span field = sink_span(&sink);
+    struct span field = *ret_field = sink_span(&sink);
     hash_header(&selection, span_first(field, (size_t)(place->at - field.data)), place->digest);
     return SEAL_SIGNED;
 }
 
-static void put_in_front(struct text *fields, struct text *head)
-{
-    if (!fields->first)
-        return;
-    fields->last->next = head->first;
-    fields->len += head->len;
-    fields->pieces += head->pieces;
-    if (head->last)
-        fields->last = head->last;
-    *head = *fields;
-}
-
 bool seal_reserve(struct seal *seal, uint64_t wall_ms, struct text *head)
 {
-    struct text fields = {0};
+    struct span fields[SEAL_KEYS];
     check(seal->ended);
     for (unsigned i = 0; i < seal->chosen_count && seal->skipped == SEAL_SIGNED; i++)
-        seal->skipped = (uint8_t)reserve_one(seal, i, wall_ms, &fields);
-    if (seal->skipped == SEAL_SIGNED)
-        put_in_front(&fields, head);
+        seal->skipped = (uint8_t)reserve_one(seal, i, wall_ms, &fields[i]);
+    for (unsigned i = seal->chosen_count; i-- > 0 && seal->skipped == SEAL_SIGNED;)
+        if (!text_prepend(head, seal->arena, fields[i]))
+            seal->skipped = SEAL_FAILED;
     return seal->skipped != SEAL_FAILED;
 }
 

@@ -59,7 +59,7 @@ struct seal {
     const struct text *message; /* what was stored so far; its beginning is the header section */
     size_t seen;                /* octets given to seal_add */
     size_t header_len;          /* with the blank line; 0: it has not ended */
-    uint8_t line_at;            /* in the header: octets of the line's beginning, see seal.c */
+    uint8_t line_at;            /* for header_end_find */
     bool ended;
     uint8_t skipped; /* enum seal_skipped */
     struct seal_body bodies[DKIM_CANONS];
@@ -81,7 +81,8 @@ void seal_add(struct seal *seal, struct span octets);
 void seal_end(struct seal *seal);
 
 /* Behind seal_end: puts the fields in front of `head`, which is in the seal's arena; the first
- * key's on top. `wall_ms` is the time in them. False: no memory, `head` is as it was. */
+ * key's on top. `wall_ms` is the time in them. False: no memory, the message is
+ * to be given up. */
 MUST_USE bool seal_reserve(struct seal *seal, uint64_t wall_ms, struct text *head);
 
 /* True: `ret_signing` has a key and a digest to sign; then seal_complete, which writes the

@@ -42,6 +42,7 @@ void server_forget(struct server *server)
         message_abandon(server->message);
     server->message = NULL;
     server->seal = NULL;
+    server->vet = NULL;
     server->body = slot_give(server->settings->slots, server->body);
     server->recipients = 0;
     server->rcpt_tried = server->utf8 = false;
@@ -472,14 +473,17 @@ void server_secured(struct server *server, const struct tls_facts *facts)
 
 /* ---- the message and its answer ---- */
 
-struct message *server_take_message(struct server *server, struct seal **ret_seal)
+struct message *server_take_message(struct server *server, struct seal **ret_seal,
+                                    struct vet **ret_vet)
 {
     check(server->doing == DOING_STORE && server->message);
     struct message *message = server->message;
     server->stored_id = message->envelope.id;
     *ret_seal = server->seal;
+    *ret_vet = server->vet;
     server->message = NULL;
     server->seal = NULL;
+    server->vet = NULL;
     return message;
 }
 

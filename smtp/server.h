@@ -78,6 +78,7 @@ struct server_settings {
     struct span tenant_header, campaign_header; /* taken out of the message; empty: none */
     bool starttls;                              /* offered, and not yet on */
     const struct dkim_keys *dkim_keys;          /* messages are hashed for them; NULL: none */
+    bool verify;                                /* messages of clients that are not ours */
 };
 
 /* What a session is doing, for the deadlines that the binding keeps. */
@@ -92,6 +93,7 @@ enum server_phase {
 
 struct body;
 struct seal;
+struct vet;
 struct server {
     const struct server_settings *settings;
     void *context;              /* for may_relay */
@@ -100,6 +102,7 @@ struct server {
     struct message *message;    /* from MAIL on; complete at WANT_STORE */
     struct body *body;          /* slot: the scanner, from DATA or the first BDAT on */
     struct seal *seal;          /* in the message's arena; NULL: nothing is signed here */
+    struct vet *vet;            /* the same; NULL: nothing is verified */
     char *line;                 /* slot: the incomplete command line */
     uint64_t chunk_left;        /* octets of the BDAT chunk that are still due */
     uint64_t data_octets;       /* message octets read in this session */
@@ -138,8 +141,10 @@ enum server_want server_input(struct server *server, struct span *input, struct 
 bool server_goes_on(const struct server *server);
 
 /* After WANT_STORE: the message for share_accept; from then on it is not the server's any more.
- * *ret_seal has hashed it and lives in its arena, for the sealer; NULL: nothing signs. */
-struct message *server_take_message(struct server *server, struct seal **ret_seal);
+ * *ret_seal has hashed it and lives in its arena, for the sealer; NULL: nothing signs. So has
+ * *ret_vet, for the vetting. At most one of them is there. */
+struct message *server_take_message(struct server *server, struct seal **ret_seal,
+                                    struct vet **ret_vet);
 
 /* The answer of share_accept: 0 "250 2.0.0 Ok: queued as <id>"; -ENOSPC, -ENOMEM: 452 4.3.1;
  * anything else, also the owner's own -ETIMEDOUT: 451 4.3.0. `replies` has SERVER_REPLY_ROOM. */

@@ -37,8 +37,10 @@ struct session {
     struct op stored; /* share_accept */
     struct op sealed; /* sealer_start */
     struct sealing sealing;
-    struct op room;          /* message_append */
-    struct message *storing; /* being signed or committed; NULL: neither is waited for */
+    struct vetting
+        *vetting;   /* in the message's arena, while it is open; it ends in `sealed`, too */
+    struct op room; /* message_append */
+    struct message *storing; /* being signed, verified or committed; NULL: none of these */
     struct sink replies;     /* in a slot of ingress->buffers while it is not empty */
     uint64_t phase_since_ns; /* when the present command or data began */
     uint64_t data_since_octets;
@@ -293,15 +295,50 @@ static void start_sealing(struct session *session, struct seal *seal)
     loop_ready(ingress->loop, &session->sealed, -ENOMEM);
 }
 
+static void start_vetting(struct session *session, struct vet *vet)
+{
+    struct ingress *ingress = ingress_of(session);
+    uint64_t timeout_ms = ingress->settings.config->authentication.timeout_ms;
+    session->vetting = arena_take_zeroed(&session->storing->arena, sizeof *session->vetting);
+    if (session->vetting) {
+        vetting_start(session->vetting, ingress->loop, ingress->settings.dns, vet, timeout_ms,
+                      &session->sealed);
+        return;
+    }
+    session->sealing = (struct sealing){.done = &session->sealed};
+    loop_ready(ingress->loop, &session->sealed, -ENOMEM);
+}
+
+/* What was found out goes in front of the message, and into the journal. */
+static int add_results(struct message *message, struct vet *vet)
+{
+    struct sink sink;
+    char *text = arena_take(&message->arena, 2 * VET_RESULTS);
+    if (!text)
+        return -ENOMEM;
+    sink_init(&sink, text, VET_RESULTS);
+    vet_put_results(vet, &sink);
+    check(!sink.full);
+    if (!text_prepend(&message->head, &message->arena, sink_span(&sink)))
+        return -ENOMEM;
+    sink_init(&sink, text + VET_RESULTS, VET_RESULTS);
+    vet_put_summary(vet, &sink);
+    message->authentication = sink_span(&sink);
+    return 0;
+}
+
 static void start_storing(struct session *session)
 {
     struct ingress *ingress = ingress_of(session);
     struct seal *seal;
-    session->storing = server_take_message(&session->server, &seal);
+    struct vet *vet;
+    session->storing = server_take_message(&session->server, &seal, &vet);
     session->stored_done = false;
     session->stored_since_ns = now_of(session);
     if (seal)
         start_sealing(session, seal);
+    else if (vet)
+        start_vetting(session, vet);
     else
         share_accept(ingress->share, session->storing, &session->stored);
 }
@@ -316,8 +353,12 @@ static void end_storing(struct session *session, int result)
 /* Until it is the share's, the message is ours, and nobody was promised anything. */
 static bool abandon_unsealed(struct session *session)
 {
-    if (!session->storing || !sealing_open(&session->sealing))
+    bool vetting = session->vetting && vetting_open(session->vetting);
+    if (!session->storing || (!vetting && !sealing_open(&session->sealing)))
         return false;
+    if (vetting)
+        vetting_cancel(session->vetting);
+    session->vetting = NULL;
     sealing_cancel(ingress_of(session)->settings.sealer, &session->sealing);
     message_abandon(session->storing);
     return true;
@@ -326,12 +367,16 @@ static bool abandon_unsealed(struct session *session)
 static void on_sealed(struct op *op)
 {
     struct session *session = container_of(op, struct session, sealed);
-    if (op->result == 0) {
+    int error = op->result;
+    if (session->vetting && error == 0)
+        error = add_results(session->storing, session->vetting->vet);
+    session->vetting = NULL;
+    if (error == 0) {
         share_accept(ingress_of(session)->share, session->storing, &session->stored);
         return;
     }
     message_abandon(session->storing);
-    end_storing(session, op->result);
+    end_storing(session, error);
     conn_wake(&session->conn);
 }
 
@@ -404,6 +449,8 @@ static void set_deadline(struct session *session)
     if (session->storing) {
         from_ns = session->stored_since_ns;
         wait_ms = ingress_of(session)->settings.config->limits.commit_ms;
+    } else if (session->phase_seen == PHASE_TLS) { /* a place at the gate is taken */
+        wait_ms = ingress_of(session)->settings.config->limits.tls_handshake_ms;
     } else if (session->phase_seen == PHASE_COMMAND) {
         wait_ms = limits->command_ms;
     } else if (session->phase_seen == PHASE_DATA) {
@@ -695,6 +742,7 @@ static int open_listener(struct ingress *ingress, struct smtp_listener *listener
         .campaign_header = all->policy.campaign_header,
         .starttls = listener->tls && config->tls == LISTENER_STARTTLS,
         .dkim_keys = ingress->settings.dkim_keys,
+        .verify = all->authentication.verify,
     };
     return listener_init(&listener->listener, ingress->loop, &config->address,
                          ingress->settings.admission, on_connection, listener);

@@ -18,13 +18,14 @@
 #pragma once
 
 #include "core/config.h"
-#include "core/listen.h"
 #include "core/labels.h"
+#include "core/listen.h"
 #include "core/metrics.h"
 #include "core/tls_services.h"
 #include "smtp/sealer.h"
 #include "smtp/server.h"
 #include "smtp/trace.h"
+#include "smtp/vetting.h"
 
 struct ingress_settings {
     const struct config *config;
@@ -32,8 +33,9 @@ struct ingress_settings {
     struct tls_services *tls;    /* of the process; NULL: none of the listeners has TLS */
     struct metrics *metrics;
     const struct dkim_keys *dkim_keys; /* NULL: nothing is signed */
-    struct labels *listeners; /* counters by listener */
+    struct labels *listeners;          /* counters by listener */
     struct sealer *sealer;             /* of the worker */
+    struct dns *dns;                   /* of the worker, to verify what others say */
 };
 
 struct smtp_listener; /* one per [[listener]] with service = "smtp" */

@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "smtp/received.h"
 #include "smtp/seal.h"
+#include "smtp/vet_intake.h"
 
 enum { EXCESS_LEAST = 1024 * 1024 };
 
@@ -21,17 +22,42 @@ static uint64_t most_octets(const struct server *server)
 
 /* ---- beginning ---- */
 
-/* The header section must be there when the author's keys are looked for, so nothing is hashed
- * before; of most messages no octet, unless there is a key. */
-static bool begin_seal(struct server *server)
+static struct vet *begin_vet(const struct server *server)
 {
     struct message *message = server->message;
-    const struct dkim_keys *keys = server->settings->dkim_keys;
-    if (!keys || !message || !server->settings->is_ours ||
-        !server->settings->is_ours(server->context))
+    char client[ADDRESS_TEXT];
+    struct sink sink;
+    struct vet_subject subject = {
+        .hostname = server->settings->hostname,
+        .helo = server_helo(server),
+        .sender = message->envelope.reverse_path,
+    };
+    sink_init(&sink, client, sizeof client);
+    address_put_host(server->peer, &sink);
+    subject.client = sink_span(&sink);
+    if (!address_bits(server->peer, subject.client_bits))
+        memset(subject.client_bits, 0, sizeof subject.client_bits);
+    return vet_new(&message->arena, &subject);
+}
+
+/* Mail of our clients is signed, that of others verified. False: no memory. Nothing is hashed
+ * before the header section has ended: only then it is known whose keys it is for. */
+static bool begin_authentication(struct server *server)
+{
+    const struct server_settings *settings = server->settings;
+    struct message *message = server->message;
+    if (!message || (!settings->dkim_keys && !settings->verify))
         return true;
-    server->seal = seal_new(&message->arena, keys, &message->body);
-    return server->seal != NULL;
+    bool ours = settings->is_ours && settings->is_ours(server->context);
+    if (ours && settings->dkim_keys) {
+        server->seal = seal_new(&message->arena, settings->dkim_keys, &message->body);
+        return server->seal != NULL;
+    }
+    if (!ours && settings->verify) {
+        server->vet = begin_vet(server);
+        return server->vet != NULL;
+    }
+    return true;
 }
 
 static bool begin_body(struct server *server)
@@ -43,8 +69,10 @@ static bool begin_body(struct server *server)
         .line = settings->limits.line,
         .received = settings->limits.received_headers,
     };
-    if (!begin_seal(server))
+    if (!begin_authentication(server))
         return false;
+    if (server->vet && limits.header_size > VET_HEADER)
+        limits.header_size = VET_HEADER;
     server->body = slot_take(settings->slots);
     if (!server->body)
         return false;
@@ -141,6 +169,7 @@ static void drop_message(struct server *server)
         message_abandon(server->message);
     server->message = NULL;
     server->seal = NULL;
+    server->vet = NULL;
 }
 
 /* False: the share cannot take the piece now. */
@@ -148,7 +177,8 @@ static bool store_piece(struct server *server, struct span piece)
 {
     if (!server->message)
         return true;
-    int error = message_append(server->message, piece, server->room);
+    int error = server->vet ? vet_add(server->vet, server->message, piece, server->room)
+                            : message_append(server->message, piece, server->room);
     if (error == -EAGAIN)
         return false;
     if (error) {
@@ -274,14 +304,31 @@ static bool fill_envelope(struct server *server)
     }
     envelope->flags |= (uint8_t)((body->body_8bit ? ENVELOPE_BODY_HAS_8BIT : 0) |
                                  (body->header_8bit ? ENVELOPE_HEADER_HAS_8BIT : 0));
+    if (server->tls && !arena_copy(&message->arena, server->tls->subject, &message->tls_subject))
+        return false;
     return arena_copy(&message->arena, server_helo(server), &message->peer_name) &&
            arena_copy(&message->arena, body_field_value(body, 0), &envelope->tenant) &&
            arena_copy(&message->arena, body_field_value(body, 1), &envelope->campaign);
 }
 
+static void end_authentication(struct server *server)
+{
+    if (server->seal)
+        seal_end(server->seal);
+    if (!server->vet)
+        return;
+    int error = vet_end(server->vet, server->message);
+    if (error == 0)
+        return;
+    server->store_error = (int16_t)error;
+    drop_message(server);
+}
+
 static void end_message(struct server *server, struct turn *turn)
 {
     server->doing = DOING_COMMANDS;
+    if (server->message && !server->body->faults)
+        end_authentication(server);
     if (refuse_message(server, turn))
         return;
     if (!add_head(server, turn->wall_ms) || !fill_envelope(server)) {
@@ -289,8 +336,6 @@ static void end_message(struct server *server, struct turn *turn)
         server_forget(server);
         return;
     }
-    if (server->seal)
-        seal_end(server->seal);
     server->body = slot_give(server->settings->slots, server->body);
     server->doing = DOING_STORE;
 }

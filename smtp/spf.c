@@ -270,7 +270,7 @@ static void on_exists(struct spf *spf, const struct answer *answer)
 /* The one SPF record among the texts. False: that settles it. */
 static bool choose_record(struct spf *spf, const struct answer *answer, struct span *ret_record)
 {
-    char storage[ANSWER_TEXT];
+    char storage[ANSWER_STRINGS];
     unsigned found = 0;
     for (unsigned i = 0; i < answer->count; i++) {
         struct sink sink;

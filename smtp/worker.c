@@ -227,6 +227,7 @@ static int init_sides(struct worker *worker, const struct worker_settings *setti
     if (error < 0)
         return error;
     egress_start(&worker->egress, worker->share);
+    in.dns = worker->egress.dns;
     sealer_init(&worker->sealer, &worker->loop, &worker->metrics);
     worker->dkim_keys = settings->dkim_keys;
     if (worker->dkim_keys)

@@ -43,7 +43,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         struct name checked;
         struct span exchange = answer->records[i].name;
         check(exchange.len == 0 || name_parse(exchange, &checked));
-        char text[ANSWER_TEXT];
+        char text[ANSWER_STRINGS];
         struct sink sink;
         sink_init(&sink, text, sizeof text);
         answer_text(&answer->records[i], &sink);

@@ -452,7 +452,7 @@ static void test_odd_texts(void **state)
     assert_int_equal(decode("a.example", RR_TXT, &answer), -EBADMSG);
     packet_start(&packet, RESPONSE, "a.example", RR_TXT);
     at = packet_begin_record(&packet, SECTION_ANSWER, "a.example", RR_TXT, 60);
-    for (unsigned i = 0; i <= ANSWER_TEXT; i++)
+    for (unsigned i = 0; i <= ANSWER_STRINGS; i++)
         sink_u8(&packet.sink, 0);
     packet_end_record(&packet, at);
     answer = decoded("a.example", RR_TXT);

@@ -173,6 +173,35 @@ static void test_bounce(void **state)
     json_decref(json);
 }
 
+/* How safe it travelled, in the field names of KumoMTA and one of our own; nothing in the clear. */
+static void test_tls(void **state)
+{
+    struct fixture *f = *state;
+    json_t *json = write_json(f);
+    assert_null(member(json, "tls_cipher"));
+    assert_null(member(json, "tls_protocol_version"));
+    assert_null(member(json, "tls_verified"));
+    assert_null(member(json, "tls_peer_subject_name"));
+    json_decref(json);
+    f->attempt.tls_version = SPAN("TLSv1.3");
+    f->attempt.tls_cipher = SPAN("TLS_AES_256_GCM_SHA384");
+    json = write_json(f);
+    assert_text(json, "tls_protocol_version", "TLSv1.3");
+    assert_text(json, "tls_cipher", "TLS_AES_256_GCM_SHA384");
+    assert_true(json_is_false(member(json, "tls_verified")));
+    json_decref(json);
+    f->attempt.tls_verified = true;
+    f->attempt.tls_subject = SPAN("/C=DE/O=Either/Or/CN=mx.example.net");
+    json = write_json(f);
+    assert_true(json_is_true(member(json, "tls_verified")));
+    json_t *subject = member(json, "tls_peer_subject_name");
+    static const char *const names[] = {"C=DE", "O=Either/Or", "CN=mx.example.net"};
+    assert_int_equal(json_array_size(subject), countof(names));
+    for (size_t n = 0; n < countof(names); n++)
+        assert_string_equal(json_string_value(json_array_get(subject, n)), names[n]);
+    json_decref(json);
+}
+
 static void test_reception(void **state)
 {
     struct fixture *f = *state;
@@ -379,9 +408,11 @@ static void test_read_refuses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_bounce),          TEST(test_reception),    TEST(test_transient),
-        TEST(test_hostile_strings), TEST(test_longest_line), TEST(test_some_recipients),
-        TEST(test_small_sink),      TEST(test_read_back),    TEST(test_read_several_recipients),
+        TEST(test_bounce),          TEST(test_tls),
+        TEST(test_reception),       TEST(test_transient),
+        TEST(test_hostile_strings), TEST(test_longest_line),
+        TEST(test_some_recipients), TEST(test_small_sink),
+        TEST(test_read_back),       TEST(test_read_several_recipients),
         TEST(test_read_cut),        TEST(test_read_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -118,6 +118,7 @@ static int setup(void **state)
     list_init(&f->egress.old_lanes);
     assert_int_equal(suspended_init(&f->egress), 0);
     assert_int_equal(map_init(&f->egress.lanes, 16), 0);
+    assert_int_equal(map_init(&f->egress.routes, 16), 0);
     f->host =
         (struct plan_host){.name = SPAN("mx.test"), .address_count = 1, .addresses = &f->address};
     f->plan = (struct plan){
@@ -136,6 +137,7 @@ static int teardown(void **state)
     lane_free(f->lane);
     suspended_fini(&f->egress);
     map_fini(&f->egress.lanes);
+    map_fini(&f->egress.routes);
     lane_limits_fini(&f->limits);
     labels_fini(&f->sites);
     loop_fini(&f->loop);
@@ -273,13 +275,52 @@ static void suspended_while_it_waits(void **state)
     lane_delivery_gone(f->lane, true);
 }
 
+/* Mail that must be safe never meets a connection that a laxer policy opened; the site's limit is
+ * one, and who waits for a slot beside the other lane is heard. */
+static void policies_have_lanes_of_their_own(void **state)
+{
+    struct fixture *f = *state;
+    f->config.delivery.enable_tls = TLS_OPPORTUNISTIC;
+    struct lane *same = lane_for_plan(&f->egress, &f->plan, TLS_AS_DELIVERY);
+    struct lane *safe = lane_for_plan(&f->egress, &f->plan, TLS_REQUIRED);
+    assert_ptr_equal(same, f->lane);
+    assert_ptr_not_equal(safe, f->lane);
+    assert_ptr_equal(safe, lane_for_plan(&f->egress, &f->plan, TLS_REQUIRED));
+    assert_int_equal(f->lane->tls, TLS_OPPORTUNISTIC);
+    assert_int_equal(safe->tls, TLS_REQUIRED);
+    assert_true(span_equals(safe->site, f->lane->site));
+    assert_true(span_equals(safe->key, f->lane->key));
+    assert_ptr_equal(safe->limit, f->lane->limit);
+    struct queue other = {.name = SPAN("two.test"), .domain = SPAN("two.test")};
+    assert_true(lane_want(f->lane, &f->queue));
+    assert_true(lane_want(safe, &other));
+    for (unsigned i = 0; i < 5; i++)
+        assert_int_equal(loop_turn(&f->loop, 0), 0);
+    assert_int_equal(seen.opened, 1); /* connection_limit */
+    struct lane *first = f->lane->connecting ? f->lane : safe;
+    seen.now_ns += 2 * LANE_LIMIT_HOLD_MS * NS_PER_MS;
+    assert_int_equal(loop_turn(&f->loop, 0), 0);
+    assert_true(lane_should_hand_over(first, NS_PER_S));
+    lane_delivery_gone(first, false);
+    for (unsigned i = 0; i < 5; i++) {
+        seen.now_ns += LANE_SLOT_RETRY_MS * NS_PER_MS;
+        assert_int_equal(loop_turn(&f->loop, 0), 0);
+    }
+    assert_int_equal(seen.opened, 2);
+    struct lane *second = first == safe ? f->lane : safe;
+    assert_int_equal(second->connecting, 1);
+    lane_delivery_gone(second, false);
+    lane_drain(safe);
+    lane_free(safe);
+}
+
 int main(void)
 {
 #define with_lane(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {
         with_lane(a_hold_outlives_a_shorter_wait), with_lane(a_late_failure_outlasts_the_hold),
         with_lane(what_stands_still_goes_on),      with_lane(lifted_before_its_end),
-        with_lane(suspended_while_it_waits),
+        with_lane(suspended_while_it_waits),       with_lane(policies_have_lanes_of_their_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

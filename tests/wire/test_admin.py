@@ -4,6 +4,7 @@ workers: bounce, delete, flush, move, suspend, resume, and why."""
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import threading
@@ -417,6 +418,69 @@ class Admin(unittest.TestCase):
         text, error = ringpost.command("trace", "smtp-in", status=1)
         self.assertIn("4 traces are running", error)
         ringpost.command("trace", "smtp-in", "--domain", "x" * 300, status=1)
+
+    # ---- top
+
+    def some_of_everything(self):
+        dead, sink = free_port(), self.sink(rules={"slow.test": defer_forever("451 4.7.1 slow down")})
+        ringpost = self.ringpost({"dead.test": [f"127.0.0.1:{dead}"],
+                                  "*": [f"127.0.0.1:{sink.port}"]})
+        self.send(ringpost, "u#@slow.test", 6)
+        self.send(ringpost, "u#@dead.test", 4)
+        ringpost.command("suspend", "domain", "later.test")
+        self.send(ringpost, "u#@later.test", 2)
+        eventually(lambda: sum(row["attempts"] for row in ringpost.records("queue", "show")) >= 7,
+                   "all lanes have tried")  # what comes to one that is held waits
+        return ringpost
+
+    def assert_screen(self, screen):
+        lines = screen.splitlines()
+        self.assertLessEqual(len(lines), 24)
+        self.assertLessEqual(max(map(len, lines)), 80)
+        self.assertRegex(lines[0], r"^ringpost \S+  running  up \d+s  2 workers  \d\d:\d\d:\d\d")
+        self.assertRegex(screen, r"(?m)^in +[\d.]+/s +12 accepted")
+        self.assertRegex(screen, r"(?m)^late .* 1 suspensions")
+        self.assertRegex(screen, r"(?m)^queue +12 waiting in \d+ queues")
+        self.assertRegex(screen, r"(?m)^slow\.test +6 +(\d+m|now)  451 4\.7\.1 slow down")
+        self.assertRegex(screen, r"(?m)^dead\.test +4 +(\d+m|now)  451 4\.4\.1 cannot connect")
+        self.assertRegex(screen, r"(?m)^later\.test +2 +now")
+        self.assertRegex(screen, r"(?m)^default->mx_list:127\.0\.0\.1:?\d* +held +\d+s  cannot connect")
+
+    def test_top_once(self):
+        ringpost = self.some_of_everything()
+        screen, _ = ringpost.command("top", "--once", "--interval", "300ms")
+        self.assertNotIn("\033", screen)
+        self.assert_screen(screen)
+        errors = {record["domain"]: record["error"]
+                  for record in ringpost.records("domain", "errors")}
+        self.assertEqual(set(errors), {"slow.test", "dead.test"})
+        self.assertIn("suspensions", ringpost.records("status")[0])
+        suspended, = {queue["suspended"] for queue in ringpost.records("queue", "list")
+                      if queue["domain"] == "later.test"}
+        self.assertEqual(suspended, "domain")
+
+    @unittest.skipUnless(shutil.which("tmux"), "needs tmux")
+    def test_top_live(self):
+        ringpost = self.some_of_everything()
+        name = f"ringpost-{os.getpid()}"
+        tmux = ["tmux", "-L", name, "-f", "/dev/null"]
+        words = [harness.program("ringpost"), "--config", ringpost.config_path, "top", "--interval",
+                 "500ms"]
+        subprocess.run([*tmux, "new-session", "-d", "-x", "80", "-y", "24", *words], check=True)
+        self.addCleanup(subprocess.run, [*tmux, "kill-server"], stderr=subprocess.DEVNULL)
+
+        def screen():
+            return subprocess.run([*tmux, "capture-pane", "-p"], capture_output=True,
+                                  text=True).stdout
+
+        eventually(lambda: " 12 waiting" in screen() and "held" in screen(), "it shows")
+        self.assert_screen(screen())
+        self.send(ringpost, "u#@more.test", 3)
+        eventually(lambda: " 15 accepted" in screen() and " 12 waiting" in screen(), "it is redrawn")
+        self.assert_screen(screen().replace(" 15 accepted", " 12 accepted"))
+        subprocess.run([*tmux, "send-keys", "q"], check=True)
+        eventually(lambda: subprocess.run([*tmux, "list-sessions"], capture_output=True).returncode,
+                   "q ends it")
 
     # ---- many rows
 

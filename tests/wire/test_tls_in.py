@@ -301,7 +301,7 @@ class Enemies(Base):
 
     def test_flood_of_handshakes(self):
         """Beyond the cap nobody is let in, and the plain listener does not notice."""
-        self.start(limits={"tls_handshakes": 4, "tls_handshake": "2s"})
+        self.start(limits={"tls_handshakes": 4})
         held = [self.plain(self.implicit) for _ in range(4)]
         busy = 'ringpost_tls_handshakes_total{side="in",result="busy"}'
 
@@ -458,6 +458,7 @@ key = "{key(name)}"
         with self.client(name="client") as client:
             client.sendmail(SENDER, [RECIPIENT], make_message())
         self.assertIn(b"verified client /CN=client.example)", self.arrived().body)
+        self.assertEqual(self.reception()["tls_peer_subject_name"], ["CN=client.example"])
         with self.client(name="stranger") as client:  # another root: taken, and not named
             client.sendmail(SENDER, [RECIPIENT], make_message())
         with self.client() as client:

@@ -62,6 +62,7 @@ class TlsOut(unittest.TestCase):
                 self.assertEqual(event["tls_protocol_version"], "TLSv1.3")
                 self.assertTrue(event["tls_cipher"].startswith("TLS_"))
                 self.assertIs(event["tls_verified"], True)
+                self.assertEqual(event["tls_peer_subject_name"], ["CN=mx.example.com"])
                 self.assertEqual(event["delivery_protocol"], "ESMTPS")
                 self.assertEqual(peer.clear_commands, ["EHLO", "STARTTLS"])
 
@@ -115,6 +116,7 @@ class TlsOut(unittest.TestCase):
                 peer = self.peer(name)
                 event = self.assert_delivered(self.start("RequiredInsecure", [peer]), peer, "TLSv1.3")
                 self.assertIs(event["tls_verified"], False)
+                self.assertNotIn("tls_peer_subject_name", event)
 
     def test_the_next_host_is_tried(self):
         bad, good = self.peer("expired"), self.peer()

@@ -256,3 +256,12 @@ bool networks_contain(const struct network *networks, size_t count, const struct
             return true;
     return false;
 }
+
+bool address_is_loopback(const struct address *address)
+{
+    if (address->family == AF_INET)
+        return ntohl(address->v4.sin_addr.s_addr) >> 24 == 127;
+    if (address->family == AF_INET6)
+        return IN6_IS_ADDR_LOOPBACK(&address->v6.sin6_addr);
+    return address->family == AF_UNIX;
+}

@@ -42,6 +42,9 @@ void address_put(const struct address *address, struct sink *sink);
 /* As an address literal of RFC 5321 4.1.3: "[192.0.2.1]", "[IPv6:2001:db8::1]". */
 void address_put_literal(const struct address *address, struct sink *sink);
 
+/* 127.0.0.0/8, ::1, or a Unix socket. */
+bool address_is_loopback(const struct address *address);
+
 /* The 16 bytes (IPv4 mapped) that networks compare. False for Unix sockets. */
 bool address_bits(const struct address *address, uint8_t ret_bits[16]);
 

@@ -29,6 +29,7 @@ struct config_listener {
     enum service service;
     enum listener_tls tls;
     struct span certificate, key; /* paths; empty: none */
+    struct span token_file;       /* path; empty: none */
     struct span client_ca;        /* path; empty: clients are asked for no certificate */
     struct network *relay_from;
     size_t relay_from_count;

@@ -4,7 +4,8 @@
  * main.c      the command line; start, run, end
  * daemon_start.c    start-up and shutdown, straight-line code in the main thread
  * daemon_run.c      the control thread: signals, the second's tick, the drain
- * daemon_http.c     /metrics, /healthz, /readyz
+ * daemon_http.c     the HTTP listeners: /metrics, /healthz, /readyz
+ * daemon_status.c   the status page and what it asks for; daemon_page.c holds its files
  * daemon_tls.c      certificates: opened, checked, looked at
  * daemon_control.c  the control socket and what is asked of the daemon as a whole
  */
@@ -23,7 +24,7 @@
 
 #include <pthread.h>
 
-enum { TICK_MS = 1000 };
+enum { TICK_MS = 1000, HTTP_ROUTES = 8 };
 
 struct daemon {
     struct config *config;
@@ -44,7 +45,10 @@ struct daemon {
     struct loop control;
     struct metrics metrics; /* the control thread's own */
     struct http_server http;
-    struct http_route http_routes[3];
+    struct http_route http_routes[HTTP_ROUTES];
+    char http_token[HTTP_TOKEN_MAX + 2];
+    struct list status_calls; /* requests of the status page that are being answered */
+    unsigned status_call_count;
     struct control_server socket;
     struct control_worker *socket_workers;
     struct op signal_ready, http_stopped, socket_stopped;
@@ -78,6 +82,11 @@ bool daemon_running(const struct daemon *daemon); /* ready to take mail */
 
 /* ---- daemon_http.c ---- */
 MUST_USE int daemon_open_http(struct daemon *daemon);
+
+/* ---- daemon_status.c: the status page ---- */
+/* Adds its routes; returns how many. */
+unsigned daemon_status_routes(struct daemon *daemon, struct http_route *routes);
+void daemon_status_end(struct daemon *daemon); /* when no worker's thread runs any more */
 
 /* ---- daemon_tls.c ---- */
 MUST_USE bool daemon_open_tls(struct daemon *daemon);

@@ -2,6 +2,8 @@
 #include "core/daemon.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 
 static void set_journal_metrics(struct daemon *daemon)
 {
@@ -55,18 +57,47 @@ static void serve_ready(void *context, struct http_reply *reply)
         sink_put(&reply->body, SPAN("not ready\n"));
 }
 
+/* False: it was said why. */
+static bool read_token(struct daemon *daemon, const struct config_listener *listener,
+                       struct span *ret_token)
+{
+    if (listener->token_file.len == 0)
+        return true;
+    FILE *file = fopen(listener->token_file.data, "re");
+    char *line = file ? fgets(daemon->http_token, sizeof daemon->http_token, file) : NULL;
+    struct span token = span_trim(span_first(span_string(line), strcspn(line ? line : "", "\r\n")));
+    if (file)
+        fclose(file);
+    if (token.len > 0 && token.len <= HTTP_TOKEN_MAX) {
+        *ret_token = token;
+        return true;
+    }
+    log_error("%s:%u: token_file %s: %s", daemon->config->file.data, listener->line,
+              listener->token_file.data,
+              !file           ? strerror(errno)
+              : token.len > 0 ? "the token is longer than 128 characters"
+                              : "its first line is empty");
+    return false;
+}
+
 int daemon_open_http(struct daemon *daemon)
 {
     daemon->http_routes[0] = (struct http_route){"/metrics", serve_metrics, daemon};
-    daemon->http_routes[1] = (struct http_route){"/healthz", serve_health, daemon};
-    daemon->http_routes[2] = (struct http_route){"/readyz", serve_ready, daemon};
-    int error = http_server_init(&daemon->http, &daemon->control, daemon->http_routes,
-                                 countof(daemon->http_routes));
+    daemon->http_routes[1] =
+        (struct http_route){"/healthz", serve_health, daemon, .access = HTTP_OPEN};
+    daemon->http_routes[2] =
+        (struct http_route){"/readyz", serve_ready, daemon, .access = HTTP_OPEN};
+    unsigned count = 3 + daemon_status_routes(daemon, daemon->http_routes + 3);
+    check(count <= HTTP_ROUTES);
+    int error = http_server_init(&daemon->http, &daemon->control, daemon->http_routes, count);
     for (size_t i = 0; i < daemon->config->listener_count && error == 0; i++) {
         const struct config_listener *listener = &daemon->config->listeners[i];
         if (listener->service != SERVICE_HTTP)
             continue;
-        error = http_server_listen(&daemon->http, &listener->address);
+        struct span token = {0};
+        if (!read_token(daemon, listener, &token))
+            return -EINVAL;
+        error = http_server_listen(&daemon->http, &listener->address, token);
         if (error < 0)
             daemon_say_why(daemon, error, "a listener", listener);
     }

@@ -300,6 +300,7 @@ static void free_daemon(struct daemon *daemon)
             worker_fini(daemon->workers[i]);
         free(daemon->workers[i]);
     }
+    daemon_status_end(daemon);
     http_server_fini(&daemon->http);
     control_server_fini(&daemon->socket);
     free(daemon->socket_workers);

@@ -2,6 +2,7 @@
  * the connection's own request buffer, so that an idle client holds none of the ring's buffers. */
 #include "core/http.h"
 
+#include "core/base64.h"
 #include "core/clock.h"
 #include "core/http_request.h"
 
@@ -11,16 +12,28 @@
 
 enum { BODY_FIRST = 64 << 10, HEAD_MAX = 512 };
 
+/* What a connection needs to know of its listener, which may be gone before it. */
+struct http_door {
+    char token[HTTP_TOKEN_MAX];
+    size_t token_len; /* 0: none */
+    bool loopback;
+};
+
 struct http_listener {
     struct listener listener;
     struct list_link link;
     struct http_server *server;
+    struct http_door door;
 };
 
 struct http_connection {
     struct conn conn;
     struct http_server *server;
+    struct http_door door;
     struct list_link link;
+    struct http_pending pending;
+    const struct http_route *route; /* of the request being answered */
+    bool head_only;
     bool close_after;   /* the reply under way is the last */
     bool request_begun; /* its deadline runs and is not moved by more bytes */
     char head[HEAD_MAX];
@@ -35,6 +48,8 @@ static const struct {
 } statuses[] = {
     {200, "OK"},
     {400, "Bad Request"},
+    {401, "Unauthorized"},
+    {403, "Forbidden"},
     {404, "Not Found"},
     {405, "Method Not Allowed"},
     {408, "Request Timeout"},
@@ -82,6 +97,10 @@ static void put_head(struct sink *sink, const struct http_connection *connection
                 status_text(reply->status));
     put_date(sink, connection->conn.loop->wall_ms);
     sink_format(sink, "Content-Type: %s\r\nContent-Length: %zu\r\n", reply->type, reply->body.len);
+    if (connection->route && connection->route->headers)
+        sink_put(sink, span_string(connection->route->headers));
+    if (reply->status == 401)
+        sink_put(sink, SPAN("WWW-Authenticate: Basic realm=\"Ringpost\"\r\n"));
     if (reply->status == 405)
         sink_put(sink, SPAN("Allow: GET, HEAD\r\n"));
     /* an HTTP/1.0 client must be told that the connection stays; for others it does no harm */
@@ -141,10 +160,81 @@ static bool fill_reply(const struct http_route *route, struct http_reply *ret_re
 
 static const struct http_route *find_route(const struct http_server *server, struct span path)
 {
-    for (unsigned i = 0; i < server->route_count; i++)
-        if (span_equals(span_string(server->routes[i].path), path))
+    for (unsigned i = 0; i < server->route_count; i++) {
+        struct span own = span_string(server->routes[i].path);
+        bool below = own.data[own.len - 1] == '*';
+        if (below ? span_starts_with(path, span_first(own, own.len - 1)) : span_equals(own, path))
             return &server->routes[i];
+    }
     return NULL;
+}
+
+/* ---- who may ---- */
+
+/* Takes the same time wherever the two differ. */
+static bool same_secret(struct span a, struct span b)
+{
+    unsigned char difference = a.len != b.len;
+    for (size_t i = 0; i < a.len && i < b.len; i++)
+        difference |= (unsigned char)(a.data[i] ^ b.data[i]);
+    return difference == 0;
+}
+
+static bool has_token(struct span authorization, struct span token)
+{
+    char storage[2 * HTTP_TOKEN_MAX];
+    struct sink plain;
+    size_t blank = span_find(authorization, ' ');
+    struct span scheme = span_first(authorization, blank);
+    struct span given = span_trim(span_skip(authorization, blank));
+    if (span_equals_any_case(scheme, SPAN("Bearer")))
+        return same_secret(given, token);
+    sink_init(&plain, storage, sizeof storage);
+    if (!span_equals_any_case(scheme, SPAN("Basic")) || !base64_decode(given, &plain))
+        return false;
+    struct span pair = sink_span(&plain);
+    return same_secret(span_skip(pair, span_find(pair, ':') + 1), token);
+}
+
+/* 0: yes; else the status to refuse with. */
+static int may_ask(const struct http_door *door, const struct http_route *route,
+                   const struct http_request *request)
+{
+    if (route->access == HTTP_OPEN)
+        return 0;
+    if (door->token_len)
+        return has_token(request->authorization, span_of(door->token, door->token_len)) ? 0 : 401;
+    return route->access == HTTP_GUARDED && !door->loopback ? 403 : 0;
+}
+
+/* ---- answers that are gathered ---- */
+
+static void begin_answer(struct http_connection *connection, const struct http_request *request)
+{
+    connection->pending = (struct http_pending){.open = true};
+    set_deadline(connection, HTTP_ANSWER_MS);
+    connection->route->begin(connection->route->context, request, &connection->pending);
+}
+
+static void cancel_answer(struct http_connection *connection)
+{
+    if (!connection->pending.open)
+        return;
+    connection->pending.open = false;
+    connection->route->cancel(connection->route->context, &connection->pending);
+}
+
+void http_answer(struct http_pending *pending, const struct http_reply *reply)
+{
+    struct http_connection *connection = container_of(pending, struct http_connection, pending);
+    check(pending->open);
+    pending->open = false;
+    if (connection->server->stopping)
+        connection->close_after = true;
+    if (connection->conn.state == CONN_OPEN)
+        send_reply(connection, reply, connection->head_only);
+    else
+        free(reply->body.data);
 }
 
 static void answer(struct http_connection *connection, const struct http_request *request)
@@ -152,12 +242,17 @@ static void answer(struct http_connection *connection, const struct http_request
     struct http_reply reply;
     bool head_only = span_equals(request->method, SPAN("HEAD"));
     const struct http_route *route = find_route(connection->server, request->path);
+    int refusal = route ? may_ask(&connection->door, route, request) : 404;
     connection->close_after =
         !request->keep_alive || request->body_follows || connection->server->stopping;
-    if (!route)
-        send_status(connection, 404, head_only);
+    connection->route = route;
+    connection->head_only = head_only;
+    if (refusal)
+        send_status(connection, refusal, head_only);
     else if (!head_only && !span_equals(request->method, SPAN("GET")))
         send_status(connection, 405, false);
+    else if (route->begin)
+        begin_answer(connection, request);
     else if (!fill_reply(route, &reply))
         send_status(connection, 500, head_only);
     else
@@ -167,6 +262,7 @@ static void answer(struct http_connection *connection, const struct http_request
 static void refuse(struct http_connection *connection, int status)
 {
     connection->close_after = true;
+    connection->route = NULL;
     send_status(connection, status, false);
 }
 
@@ -183,6 +279,7 @@ static void report_stopped(struct http_server *server)
 static void connection_gone(struct http_connection *connection)
 {
     struct http_server *server = connection->server;
+    cancel_answer(connection);
     admission_leave(&server->admission, &connection->conn.peer);
     list_remove(&connection->link);
     free(connection->body);
@@ -237,12 +334,16 @@ static void reply_sent(struct http_connection *connection)
 /* Nobody waits for an idle connection; a request that does not end is told so. */
 static void timed_out(struct http_connection *connection)
 {
-    if (conn_sending(&connection->conn))
+    if (conn_sending(&connection->conn)) {
         conn_abort(&connection->conn);
-    else if (connection->request_len)
+    } else if (connection->pending.open) {
+        cancel_answer(connection);
+        refuse(connection, 503);
+    } else if (connection->request_len) {
         refuse(connection, 408);
-    else
+    } else {
         conn_close(&connection->conn);
+    }
 }
 
 static void http_advance(struct conn *conn)
@@ -263,6 +364,11 @@ static void http_advance(struct conn *conn)
         timed_out(connection);
     if (conn->state != CONN_OPEN || conn_sending(conn))
         return;
+    if (connection->pending.open) {
+        if (events & CONN_EOF)
+            conn_close(conn); /* it does not wait any more */
+        return;
+    }
     take_input(connection);
     read_request(connection, (events & CONN_EOF) && conn_input(conn).len == 0);
 }
@@ -270,6 +376,7 @@ static void http_advance(struct conn *conn)
 static void on_connection(struct listener *listener, int fd, const struct address *peer,
                           enum listen_verdict verdict)
 {
+    const struct http_listener *from = container_of(listener, struct http_listener, listener);
     struct http_server *server = listener->context;
     struct http_connection *connection =
         verdict == LISTEN_WELCOME ? malloc(sizeof *connection) : NULL;
@@ -279,7 +386,7 @@ static void on_connection(struct listener *listener, int fd, const struct addres
         io_close_now(server->loop->io, fd);
         return;
     }
-    *connection = (struct http_connection){.server = server};
+    *connection = (struct http_connection){.server = server, .door = from->door};
     connection->conn.peer = *peer;
     list_append(&server->connections, &connection->link);
     conn_open(&connection->conn, server->loop, fd, http_advance,
@@ -307,8 +414,9 @@ static void on_listener_stopped(struct op *accept)
     report_stopped(server);
 }
 
-int http_server_listen(struct http_server *server, const struct address *address)
+int http_server_listen(struct http_server *server, const struct address *address, struct span token)
 {
+    check(token.len <= HTTP_TOKEN_MAX);
     struct http_listener *own = calloc(1, sizeof *own);
     if (!own)
         return -ENOMEM;
@@ -319,6 +427,10 @@ int http_server_listen(struct http_server *server, const struct address *address
         return result;
     }
     own->server = server;
+    own->door.token_len = token.len;
+    own->door.loopback = address_is_loopback(address);
+    if (token.len)
+        memcpy(own->door.token, token.data, token.len);
     own->listener.on_stopped = on_listener_stopped;
     list_append(&server->listeners, &own->link);
     listener_start(&own->listener);
@@ -333,7 +445,7 @@ void http_server_stop(struct http_server *server, struct op *stopped)
         listener_stop(&container_of(link, struct http_listener, link)->listener);
     list_for_each (&server->connections, link, following) {
         struct http_connection *connection = container_of(link, struct http_connection, link);
-        if (conn_sending(&connection->conn))
+        if (conn_sending(&connection->conn) || connection->pending.open)
             connection->close_after = true; /* let the reply out */
         else
             conn_close(&connection->conn);

@@ -39,7 +39,7 @@ static bool take_line(struct span *rest, struct span *ret_line)
 }
 
 /* Origin form, absolute form (which every server must take) and "*". */
-static bool parse_target(struct span target, struct span *ret_path)
+static bool parse_target(struct span target, struct span *ret_path, struct span *ret_query)
 {
     for (size_t i = 0; i < target.len; i++)
         if (target.data[i] <= ' ' || target.data[i] > '~')
@@ -52,6 +52,7 @@ static bool parse_target(struct span target, struct span *ret_path)
         target = slash == target.len ? SPAN("/") : span_skip(target, slash);
     }
     *ret_path = span_first(target, span_find(target, '?'));
+    *ret_query = span_skip(target, ret_path->len + 1);
     return span_equals(target, SPAN("*")) || span_starts_with(target, SPAN("/"));
 }
 
@@ -74,7 +75,7 @@ static int parse_request_line(struct span line, struct http_request *request)
         return -400;
     rest = span_skip(rest, 1);
     size_t blank = span_find(rest, ' ');
-    if (!parse_target(span_first(rest, blank), &request->path))
+    if (!parse_target(span_first(rest, blank), &request->path, &request->query))
         return -400;
     return parse_version(span_skip(rest, blank + 1), request);
 }
@@ -113,6 +114,10 @@ static int parse_field(struct span line, struct head *head)
         head->request.body_follows |= length > 0;
     } else if (span_equals_any_case(name, SPAN("Transfer-Encoding"))) {
         head->coded = head->request.body_follows = true;
+    } else if (span_equals_any_case(name, SPAN("Authorization"))) {
+        if (head->request.authorization.len)
+            return -400;
+        head->request.authorization = value;
     } else if (span_equals_any_case(name, SPAN("Connection"))) {
         parse_connection(value, head);
     }
@@ -162,4 +167,47 @@ int http_request_parse(struct span input, struct http_request *ret_request)
     if (result > 0)
         *ret_request = head.request;
     return result;
+}
+
+/* ---- queries ---- */
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    char lower = ascii_lower(c);
+    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
+}
+
+static bool decode(struct span text, struct sink *storage, struct span *ret_text)
+{
+    size_t begin = storage->len;
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.data[i];
+        if (c == '%') {
+            int high = i + 2 < text.len ? hex_digit(text.data[i + 1]) : -1;
+            int low = i + 2 < text.len ? hex_digit(text.data[i + 2]) : -1;
+            if (high < 0 || low < 0)
+                return false;
+            c = (char)(high * 16 + low);
+            i += 2;
+        } else if (c == '+') {
+            c = ' ';
+        }
+        sink_byte(storage, c);
+    }
+    *ret_text = span_skip(sink_span(storage), begin);
+    return !storage->full;
+}
+
+bool http_query_next(struct span *query, struct sink *storage, struct span *ret_name,
+                     struct span *ret_value)
+{
+    struct span pair = span_first(*query, span_find(*query, '&'));
+    size_t equals = span_find(pair, '=');
+    if (query->len == 0 || !decode(span_first(pair, equals), storage, ret_name) ||
+        !decode(span_skip(pair, equals + 1), storage, ret_value))
+        return false;
+    *query = span_skip(*query, pair.len + 1);
+    return true;
 }

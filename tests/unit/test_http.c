@@ -208,7 +208,7 @@ static struct bench *start(void)
     assert_int_equal(
         http_server_init(&bench->server, &bench->loop, bench->routes, countof(bench->routes)), 0);
     bench->port_holder = hold_port(&bench->address);
-    assert_int_equal(http_server_listen(&bench->server, &bench->address), 0);
+    assert_int_equal(http_server_listen(&bench->server, &bench->address, SPAN("")), 0);
     op_init(&bench->on_stopped, on_stopped);
     return bench;
 }
@@ -578,7 +578,7 @@ static void test_address_in_use(void **state)
     struct bench *bench = start();
     struct address taken;
     int fd = plain_listen(1, &taken);
-    assert_int_equal(http_server_listen(&bench->server, &taken), -EADDRINUSE);
+    assert_int_equal(http_server_listen(&bench->server, &taken, SPAN("")), -EADDRINUSE);
     close(fd);
     stop(bench);
 }

@@ -79,60 +79,76 @@ static void add_simple(struct dkim_body *body, struct span piece)
 
 /* ---- relaxed ---- */
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
-
-/* One bit per octet of sixteen that is not plain. */
-static inline unsigned odd_bits(const char *data)
-{
-    __m128i octets;
-    memcpy(&octets, data, sizeof octets);
-    __m128i odd = _mm_or_si128(_mm_cmpeq_epi8(octets, _mm_set1_epi8(' ')),
-                               _mm_or_si128(_mm_cmpeq_epi8(octets, _mm_set1_epi8('\t')),
-                                            _mm_cmpeq_epi8(octets, _mm_set1_epi8('\r'))));
-    return (unsigned)_mm_movemask_epi8(odd);
-}
-
-static size_t plain_len(struct span text)
-{
-    size_t at = 0;
-    for (; at + 16 <= text.len; at += 16) {
-        unsigned odd = odd_bits(text.data + at);
-        if (odd)
-            return at + (size_t)__builtin_ctz(odd);
-    }
-    while (at < text.len && is_plain(text.data[at]))
-        at++;
-    return at;
-}
-
-#else
-
-static size_t plain_len(struct span text)
-{
-    size_t at = 0;
-    while (at < text.len && is_plain(text.data[at]))
-        at++;
-    return at;
-}
-
-#endif
-
-/* The longest beginning of `text`, which starts plain, that is canonical as it stands. */
-static size_t run_len(struct span text)
+/* Octet by octet: how far the beginning of `text`, at `at`, is canonical as it stands. */
+static size_t run_len_slow(struct span text, size_t at)
 {
     const char *data = text.data;
-    for (size_t at = 0;;) {
-        at += plain_len(span_skip(text, at));
-        if (at + 1 < text.len && data[at] == ' ' && is_plain(data[at + 1]))
+    while (at < text.len) {
+        if (is_plain(data[at]))
+            at += 1;
+        else if (at + 1 < text.len && data[at] == ' ' && is_plain(data[at + 1]))
             at += 2;
         else if (at + 2 < text.len && data[at] == '\r' && data[at + 1] == '\n' &&
                  is_plain(data[at + 2]))
             at += 3;
         else
-            return at;
+            break;
     }
+    return at;
 }
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+
+enum { BLOCK = 64 };
+
+static inline uint64_t equal_bits(const char *block, char wanted)
+{
+    uint64_t bits = 0;
+#pragma GCC unroll 4
+    for (unsigned i = 0; i < BLOCK; i += 16) {
+        __m128i octets;
+        memcpy(&octets, block + i, sizeof octets);
+        __m128i equal = _mm_cmpeq_epi8(octets, _mm_set1_epi8(wanted));
+        bits |= (uint64_t)(unsigned)_mm_movemask_epi8(equal) << i;
+    }
+    return bits;
+}
+
+/* One bit for each octet of the block at which a run ends: a tab, a blank in front of another one
+ * or of a line's end, a CR that is not a line's end between two filled lines. The two octets behind
+ * the block are looked at. */
+static inline uint64_t end_bits(const char *block)
+{
+    uint64_t blank = equal_bits(block, ' '), tab = equal_bits(block, '\t');
+    uint64_t cr = equal_bits(block, '\r'), lf = equal_bits(block, '\n'), odd = blank | tab | cr;
+    uint64_t odd_64 = !is_plain(block[BLOCK]), odd_65 = !is_plain(block[BLOCK + 1]);
+    uint64_t odd_next = odd >> 1 | odd_64 << 63;
+    uint64_t odd_second = odd >> 2 | odd_64 << 62 | odd_65 << 63;
+    uint64_t lf_next = lf >> 1 | (uint64_t)(block[BLOCK] == '\n') << 63;
+    return tab | (blank & odd_next) | (cr & ~(lf_next & ~odd_second));
+}
+
+/* The longest beginning of `text`, which starts plain, that is canonical as it stands. */
+static size_t run_len(struct span text)
+{
+    size_t at = 0;
+    for (; at + BLOCK + 2 <= text.len; at += BLOCK) {
+        uint64_t ends = end_bits(text.data + at);
+        if (ends)
+            return at + (size_t)__builtin_ctzll(ends);
+    }
+    return run_len_slow(text, at);
+}
+
+#else
+
+static size_t run_len(struct span text)
+{
+    return run_len_slow(text, 0);
+}
+
+#endif
 
 static void add_relaxed(struct dkim_body *body, struct span piece)
 {

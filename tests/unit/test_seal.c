@@ -1,7 +1,7 @@
 /* Keys from files, and the signatures of a message: every cut gives the same, and the two digests
  * are what RFC 6376 3.7 says. */
 #include "core/base64.h"
-#include "smtp/seal.h"
+#include "smtp/sealer.h"
 #include "smtp/tags.h"
 
 #include <errno.h>
@@ -297,6 +297,76 @@ static void test_too_many_fields(void **state)
     assert_true(span_equals(sink_span(&fields), SPAN("Received: x\r\n")));
 }
 
+/* ---- the sealer ---- */
+
+struct waiting {
+    struct op done;
+    struct sealing sealing;
+    struct seal *seal;
+    struct text head;
+    bool sealed;
+};
+
+static void on_sealed(struct op *op)
+{
+    struct waiting *waiting = container_of(op, struct waiting, done);
+    assert_int_equal(op->result, 0);
+    waiting->sealed = true;
+}
+
+static void begin_seal(struct fixture *fixture, struct arena *arena, struct waiting *waiting,
+                       struct text *text)
+{
+    struct seal *seal = seal_new(arena, &fixture->keys, text);
+    op_init(&waiting->done, on_sealed);
+    seal_add(seal, MESSAGE);
+    seal_end(seal);
+    assert_true(seal_reserve(seal, 1700000000999, &waiting->head));
+    waiting->seal = seal;
+}
+
+static unsigned signatures_made(const struct waiting *all, size_t count)
+{
+    unsigned made = 0;
+    for (size_t i = 0; i < count; i++)
+        made += all[i].seal->made;
+    return made;
+}
+
+/* Three messages with two signatures each take six turns, first come first served; one that goes
+ * away costs none. */
+static void test_one_in_a_turn(void **state)
+{
+    static const struct io_options io = {.entries = 64, .buffers = 8, .buffer_size = 512};
+    static struct metrics metrics;
+    struct loop loop;
+    struct sealer sealer;
+    struct arena arena;
+    struct fixture *fixture = *state;
+    struct text text = {0};
+    struct waiting all[4] = {0};
+    arena_init(&arena, &fixture->pool, SIZE_MAX / 2);
+    assert_true(text_append(&text, &arena, MESSAGE));
+    assert_int_equal(loop_init(&loop, &io, 0), 0);
+    sealer_init(&sealer, &loop, &metrics);
+    for (size_t i = 0; i < countof(all); i++) {
+        begin_seal(fixture, &arena, &all[i], &text);
+        sealer_start(&sealer, &all[i].sealing, all[i].seal, &all[i].done);
+        assert_true(sealing_open(&all[i].sealing));
+    }
+    sealing_cancel(&sealer, &all[1].sealing);
+    assert_false(sealing_open(&all[1].sealing));
+    for (unsigned turn = 1; turn <= 6; turn++) {
+        assert_int_equal(loop_turn(&loop, 0), 0);
+        assert_int_equal(signatures_made(all, countof(all)), turn);
+    }
+    assert_true(all[0].sealed && !all[1].sealed && all[2].sealed && all[3].sealed);
+    assert_int_equal(all[1].seal->made, 0);
+    assert_false(sealing_open(&all[0].sealing));
+    loop_fini(&loop);
+    arena_fini(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -305,6 +375,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_digests, setup, teardown),
         cmocka_unit_test_setup_teardown(test_skipped, setup, teardown),
         cmocka_unit_test_setup_teardown(test_too_many_fields, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_one_in_a_turn, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -53,6 +53,11 @@ int cli_run_plain(struct cli *cli);
 typedef int cli_run(struct cli *cli);
 cli_run cli_queue_check, cli_top;
 cli_run cli_completion, cli_manual, cli_config_check, cli_config_explain;
+/* `ringpost user`: the password file. */
+cli_run cli_user_add;
+cli_run cli_user_passwd;
+cli_run cli_user_delete;
+cli_run cli_user_list;
 /* `ringpost dkim`: keys made, shown as DNS records, and held against DNS. */
 cli_run cli_dkim_new;
 cli_run cli_dkim_dns;

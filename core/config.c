@@ -174,20 +174,18 @@ static void load_table(struct loading *loading, enum table_id id, const struct t
             complain_missing(loading, &options[i], node);
 }
 
-/* The domain of a route is its table's name. */
-static void load_route_name(struct loading *loading, const struct toml_node *node,
-                            struct config_route *route)
+/* The domain is the table's name. */
+static void load_domain_name(struct loading *loading, const struct toml_node *node,
+                             const char *table, bool star, struct span *ret_domain)
 {
-    route->line = node->key_line;
-    route->column = node->key_column;
-    if (!span_equals(node->key, SPAN("*")) && !value_domain(node->key)) {
+    if (!(star && span_equals(node->key, SPAN("*"))) && !value_domain(node->key)) {
         char name[80];
         struct sink sink;
         sink_init(&sink, name, sizeof name);
         sink_printable(&sink, node->key, 64);
         loading_complain(loading, node->key_line, node->key_column,
-                         "[route.\"%.*s\"]: the name is not a domain in ASCII, nor \"*\"",
-                         SPAN_FORMAT(sink_span(&sink)));
+                         "[%s.\"%.*s\"]: the name is not a domain in ASCII%s", table,
+                         SPAN_FORMAT(sink_span(&sink)), star ? ", nor \"*\"" : "");
         return;
     }
     char *domain = config_keep(loading, node->key.len + 1, 1);
@@ -195,7 +193,23 @@ static void load_route_name(struct loading *loading, const struct toml_node *nod
         return;
     for (size_t i = 0; i < node->key.len; i++)
         domain[i] = ascii_lower(node->key.data[i]);
-    route->domain = span_of(domain, node->key.len);
+    *ret_domain = span_of(domain, node->key.len);
+}
+
+static void load_route_name(struct loading *loading, const struct toml_node *node,
+                            struct config_route *route)
+{
+    route->line = node->key_line;
+    route->column = node->key_column;
+    load_domain_name(loading, node, "route", true, &route->domain);
+}
+
+static void load_domain(struct loading *loading, const struct toml_node *node,
+                        struct config_domain *domain)
+{
+    domain->line = node->key_line;
+    domain->column = node->key_column;
+    load_domain_name(loading, node, "domain", false, &domain->name);
 }
 
 static void load_elements(struct loading *loading, enum table_id id, const struct toml_node *node)
@@ -213,6 +227,8 @@ static void load_elements(struct loading *loading, enum table_id id, const struc
         char *owner = elements + element * table->element_size;
         if (id == TABLE_ROUTE)
             load_route_name(loading, child, (struct config_route *)(void *)owner);
+        else if (id == TABLE_DOMAIN)
+            load_domain(loading, child, (struct config_domain *)(void *)owner);
         else if (id == TABLE_LISTENER)
             ((struct config_listener *)(void *)owner)->line = child->line;
         else if (id == TABLE_DKIM)

@@ -14,7 +14,7 @@
 #include "core/check.h"
 #include "core/span.h"
 
-enum service { SERVICE_SMTP, SERVICE_HTTP };
+enum service { SERVICE_SMTP, SERVICE_SUBMISSION, SERVICE_HTTP };
 
 /* "N/unit" or "N/kunit" with unit s, m, h, d: N events per `period_ms`; count 0: no limit.
  * `burst` 0: the whole budget may be spent at once (GCRA, reference/kumo-formats 1.6). */
@@ -31,8 +31,9 @@ struct config_listener {
     struct span certificate, key; /* paths; empty: none */
     struct span token_file;       /* path; empty: none */
     struct span client_ca;        /* path; empty: clients are asked for no certificate */
-    struct network *relay_from;
-    size_t relay_from_count;
+    struct network *relay_from, *proxy_from, *xclient_from;
+    size_t relay_from_count, proxy_from_count, xclient_from_count;
+    bool allow_plaintext_auth;
     unsigned line; /* in the file, for messages */
 };
 
@@ -64,6 +65,13 @@ struct config_route {
 };
 
 enum ip_strategy { IP_V4_AND_V6, IP_V4_ONLY, IP_V6_ONLY, IP_V6_THEN_V4, IP_V4_THEN_V6 };
+
+/* [domain."example.com"]: what we do for it. */
+struct config_domain {
+    struct span name; /* lower case */
+    bool relay_to;
+    unsigned line, column;
+};
 
 struct config_delivery {
     uint16_t smtp_port;
@@ -115,6 +123,12 @@ struct config {
     size_t certificate_count;
     struct config_route *routes;
     size_t route_count;
+    struct config_domain *domains;
+    size_t domain_count;
+    struct {
+        struct span passwd_file; /* empty: nobody can log in */
+        uint64_t hasher_threads, cache_lifetime_ms, failure_delay_ms, failure_delay_most_ms;
+    } accounts;
     struct config_dkim *dkims;
     size_t dkim_count;
 
@@ -160,7 +174,7 @@ struct config {
     } journal;
     struct {
         uint64_t message_size, header_size, recipients, received_headers, messages_per_connection;
-        uint64_t errors, junk_commands, line, command_line, connections, connections_per_address;
+        uint64_t login_failures, errors, junk_commands, line, command_line, connections, connections_per_address;
         uint64_t idle_ms, command_ms, data_rate, data_rate_window_ms, commit_ms;
         uint64_t tls_handshakes, tls_handshake_ms;
     } limits;

@@ -94,9 +94,13 @@ static void check_listeners(struct loading *loading)
                                  "another [[listener]] has this address, in line %u",
                                  config->listeners[j].line);
         check_tls(loading, i);
-        if (listener->service == SERVICE_HTTP && listener->relay_from_count)
+        if (listener->service != SERVICE_SMTP && listener->relay_from_count)
             complain_at(loading, origin_of(loading, TABLE_LISTENER, "relay_from", i),
                         "'relay_from' in [[listener]]: only a listener for \"smtp\" relays");
+        if (listener->service == SERVICE_SUBMISSION && !config->accounts.passwd_file.len)
+            complain_at(loading, origin_of(loading, TABLE_LISTENER, "service", i),
+                        "'service' in [[listener]]: a listener for \"submission\" needs "
+                        "'passwd_file' in [accounts], else nobody could log in");
     }
 }
 
@@ -119,6 +123,27 @@ static void check_routes(struct loading *loading)
                                  "[route.\"%.*s\"] is there twice (domains have no case)",
                                  SPAN_FORMAT(config->routes[i].domain));
     }
+}
+
+/* TOML itself refuses a table twice, but not in another case. */
+static void check_domains(struct loading *loading)
+{
+    const struct config *config = loading->config;
+    for (size_t i = 0; i < config->domain_count; i++)
+        for (size_t j = 0; j < i; j++)
+            if (config->domains[i].name.len &&
+                span_equals(config->domains[i].name, config->domains[j].name))
+                loading_complain(loading, config->domains[i].line, config->domains[i].column,
+                                 "[domain.\"%.*s\"] is there twice (domains have no case)",
+                                 SPAN_FORMAT(config->domains[i].name));
+}
+
+static void check_accounts(struct loading *loading)
+{
+    const struct config *config = loading->config;
+    if (config->accounts.failure_delay_most_ms < config->accounts.failure_delay_ms)
+        complain_at(loading, origin_of(loading, TABLE_ACCOUNTS, "failure_delay_most", 0),
+                    "'failure_delay_most' in [accounts] is shorter than 'failure_delay'");
 }
 
 static void check_bounce(struct loading *loading)
@@ -215,6 +240,8 @@ void config_check(struct loading *loading)
     check_listeners(loading);
     check_certificates(loading);
     check_routes(loading);
+    check_domains(loading);
+    check_accounts(loading);
     check_bounce(loading);
     check_dkim(loading);
     check_control(loading);

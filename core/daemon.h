@@ -6,6 +6,7 @@
  * daemon_run.c      the control thread: signals, the second's tick, the drain
  * daemon_http.c     the HTTP listeners: /metrics, /healthz, /readyz
  * daemon_status.c   the status page and what it asks for; daemon_page.c holds its files
+ * daemon_accounts.c who can log in: read, checked, looked at
  * daemon_tls.c      certificates: opened, checked, looked at
  * daemon_control.c  the control socket and what is asked of the daemon as a whole
  */
@@ -16,6 +17,7 @@
 #include "core/control.h"
 #include "core/http.h"
 #include "core/log.h"
+#include "core/login.h"
 #include "core/metrics.h"
 #include "core/tls_services.h"
 #include "queue/spool.h"
@@ -33,6 +35,9 @@ struct daemon {
     struct lane_limits limits;
     struct admission admission;
     struct tls_services tls;
+    struct accounts accounts; /* if there is a passwd_file, as the next */
+    struct logins logins;
+    int accounts_error; /* already said */
     unsigned ticks;
     struct hash_seed seed;
     struct address *own_addresses;
@@ -73,6 +78,12 @@ MUST_USE bool daemon_end(struct daemon *daemon);
 /* Says in the log why something could not be opened. */
 void daemon_say_why(const struct daemon *daemon, int error, const char *step,
                     const struct config_listener *listener);
+
+/* ---- daemon_accounts.c ---- */
+MUST_USE bool daemon_open_accounts(struct daemon *daemon);
+void daemon_close_accounts(struct daemon *daemon);
+void daemon_look_at_accounts(struct daemon *daemon); /* each second */
+MUST_USE bool daemon_check_accounts(const struct config *config);
 
 /* ---- daemon_run.c ---- */
 void daemon_run_init(struct daemon *daemon); /* its ops and timers */

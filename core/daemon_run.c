@@ -142,6 +142,7 @@ static void on_tick(struct op *op)
     log_tick();
     spool_tick(daemon->spool);
     daemon_look_at_tls(daemon);
+    daemon_look_at_accounts(daemon);
     look_at_clock(daemon);
     look_at_disk(daemon);
     look_at_journal(daemon);

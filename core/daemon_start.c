@@ -182,7 +182,7 @@ static bool collect_own_addresses(struct daemon *daemon)
     const struct config *config = daemon->config;
     int error = 0;
     for (size_t i = 0; i < config->listener_count && error == 0; i++)
-        if (config->listeners[i].service == SERVICE_SMTP)
+        if (config->listeners[i].service != SERVICE_HTTP)
             error = add_own_addresses(daemon, &config->listeners[i].address);
     if (error < 0)
         log_error("cannot tell this host's addresses: %s", strerror(-error));
@@ -198,6 +198,7 @@ static bool open_workers(struct daemon *daemon)
         .seed = daemon->seed,
         .admission = &daemon->admission,
         .tls = &daemon->tls,
+        .logins = daemon->config->accounts.passwd_file.len ? &daemon->logins : NULL,
         .own_addresses = daemon->own_addresses,
         .own_address_count = daemon->own_address_count,
         .dkim_keys = daemon->dkim_keys.count ? &daemon->dkim_keys : NULL,
@@ -309,6 +310,7 @@ static void free_daemon(struct daemon *daemon)
     free(daemon->threads);
     free(daemon->own_addresses);
     tls_services_close(&daemon->tls);
+    daemon_close_accounts(daemon);
     lane_limits_fini(&daemon->limits);
     admission_fini(&daemon->admission);
     close(daemon->signal_fd);
@@ -328,7 +330,7 @@ bool daemon_start(struct daemon *daemon)
     return block_signals(daemon) && lane_limits_init(&daemon->limits, daemon->seed) == 0 &&
            admission_init(&daemon->admission, (unsigned)daemon->config->limits.connections,
                           (unsigned)daemon->config->limits.connections_per_address) == 0 &&
-           daemon_open_tls(daemon) && load_keys(daemon) && ports_are_free(daemon) &&
+           daemon_open_tls(daemon) && daemon_open_accounts(daemon) && load_keys(daemon) && ports_are_free(daemon) &&
            collect_own_addresses(daemon) && open_control(daemon) && open_queue(daemon) &&
            open_workers(daemon) && start_threads(daemon) && daemon_open_socket(daemon) == 0;
 }

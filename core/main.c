@@ -43,7 +43,8 @@ static int check_config(const char *path)
 {
     struct config *config = daemon_load_config(path);
     bool tls_good = config && daemon_check_tls(config);
-    bool good = config && check_keys(config) && tls_good;
+    bool accounts_good = config && daemon_check_accounts(config);
+    bool good = config && check_keys(config) && tls_good && accounts_good;
     config_free(config);
     return good ? 0 : 1;
 }

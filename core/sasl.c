@@ -1,7 +1,6 @@
 /* PLAIN and LOGIN take a name and a password apart; SCRAM is in sasl_scram.c. */
 #include "core/sasl_private.h"
 
-#include "core/base64.h"
 #include "core/check.h"
 
 /* ---- names and passwords ---- */
@@ -94,12 +93,9 @@ bool sasl_mechanism_find(struct span name, enum sasl_mechanism *ret_mechanism)
     return false;
 }
 
-void sasl_begin(struct sasl *sasl, enum sasl_mechanism mechanism, const uint8_t random[18])
+void sasl_begin(struct sasl *sasl, enum sasl_mechanism mechanism)
 {
-    struct sink nonce;
     *sasl = (struct sasl){.mechanism = (uint8_t)mechanism};
-    sink_init(&nonce, sasl->nonce, sizeof sasl->nonce);
-    base64_put(&nonce, span_of(random, 18));
 }
 
 enum sasl_want sasl_take(struct sasl *sasl, struct span message, struct sink *challenge)

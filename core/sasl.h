@@ -26,8 +26,10 @@
 enum {
     SASL_NAME = 255,
     SASL_MESSAGE = 1024, /* octets of a decoded message: name twice and the password */
-    SASL_NONCE = 24,     /* characters, ours */
+    SASL_RANDOM = 18,
+    SASL_NONCE = 24, /* characters, ours: SASL_RANDOM octets in base64 */
     SASL_GS2 = SASL_NAME + 5,
+    SASL_CHALLENGE_MOST = 320,
     SASL_AUTH = 1344, /* 512 + 320 + 512 */
 };
 
@@ -50,7 +52,6 @@ struct sasl {
     uint16_t name_len, password_len, gs2_len, auth_len;
     uint16_t nonce_at, nonce_len; /* both nonces, within auth */
     char name[SASL_NAME];
-    char nonce[SASL_NONCE]; /* ours */
     uint8_t stored_key[DIGEST_LEN], server_key[DIGEST_LEN];
     char gs2[SASL_GS2];
     union {
@@ -72,11 +73,11 @@ static inline bool sasl_server_first(enum sasl_mechanism mechanism)
     return mechanism == SASL_LOGIN;
 }
 
-/* `random`: 18 octets that nobody can foresee. */
-void sasl_begin(struct sasl *sasl, enum sasl_mechanism mechanism, const uint8_t random[18]);
+void sasl_begin(struct sasl *sasl, enum sasl_mechanism mechanism);
 enum sasl_want sasl_take(struct sasl *sasl, struct span message, struct sink *challenge);
+/* `random`: octets that nobody can foresee. */
 enum sasl_want sasl_verify(struct sasl *sasl, const struct scram_verifier *verifier,
-                           struct sink *challenge);
+                           const uint8_t random[SASL_RANDOM], struct sink *challenge);
 void sasl_end(struct sasl *sasl); /* leaves no password in memory */
 
 static inline struct span sasl_name(const struct sasl *sasl)

@@ -101,9 +101,9 @@ static enum sasl_want take_first(struct sasl *sasl, struct span message)
 }
 
 enum sasl_want sasl_verify(struct sasl *sasl, const struct scram_verifier *verifier,
-                           struct sink *challenge)
+                           const uint8_t random[SASL_RANDOM], struct sink *challenge)
 {
-    char text[320];
+    char text[SASL_CHALLENGE_MOST];
     struct sink first;
     check(sasl->step == SCRAM_LOOKUP);
     memcpy(sasl->stored_key, verifier->stored_key, DIGEST_LEN);
@@ -111,7 +111,7 @@ enum sasl_want sasl_verify(struct sasl *sasl, const struct scram_verifier *verif
     sink_init(&first, text, sizeof text);
     sink_put(&first, SPAN("r="));
     sink_put(&first, span_of(sasl->auth + sasl->nonce_at, sasl->nonce_len));
-    sink_put(&first, span_of(sasl->nonce, SASL_NONCE));
+    base64_put(&first, span_of(random, SASL_RANDOM));
     sink_put(&first, SPAN(",s="));
     sink_put(&first, verifier->salt);
     sink_format(&first, ",i=%u", verifier->iterations);

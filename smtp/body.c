@@ -135,6 +135,8 @@ static void begin_field(struct body *body, struct span name)
     }
     if (span_equals_any_case(name, SPAN("Received")))
         body->received++;
+    body->has_date |= span_equals_any_case(name, SPAN("Date"));
+    body->has_message_id |= span_equals_any_case(name, SPAN("Message-ID"));
     /* As many as the limit are already too many (RFC 5321 6.3). */
     fault_if(body, body->received >= body->limits.received, BODY_LOOP);
 }

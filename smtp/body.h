@@ -62,6 +62,7 @@ struct body {
     uint8_t taken_field; /* of `fields`, while `taking` */
     bool line_start, after_cr;
     bool header_8bit, body_8bit;
+    bool has_date, has_message_id; /* fields that every message should have (RFC 5322 3.6) */
     bool line_open; /* inside a header line that has been judged */
     bool taking, value_begun, value_blank;
     struct body_field fields[BODY_FIELDS];

@@ -125,6 +125,14 @@ static bool read_envid(struct span value, void *parameters)
     return value.len > 0 && value.len <= ENVID_LENGTH && is_xtext(value);
 }
 
+/* A mailbox as xtext, or "<>". */
+static bool read_auth(struct span value, void *parameters)
+{
+    struct mail_parameters *mail = parameters;
+    mail->auth = value;
+    return value.len > 0 && value.len <= AUTH_LENGTH && is_xtext(value);
+}
+
 /* ---- RCPT ---- */
 
 static int notify_flag(struct span word)
@@ -176,7 +184,7 @@ static bool read_orcpt(struct span value, void *parameters)
 static const struct keyword mail_keywords[] = {
     {SPAN("SIZE"), true, read_size},          {SPAN("BODY"), true, read_body},
     {SPAN("SMTPUTF8"), false, read_smtputf8}, {SPAN("RET"), true, read_ret},
-    {SPAN("ENVID"), true, read_envid},
+    {SPAN("ENVID"), true, read_envid},        {SPAN("AUTH"), true, read_auth},
 };
 
 static const struct keyword rcpt_keywords[] = {

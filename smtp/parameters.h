@@ -10,6 +10,7 @@
 enum {
     ENVID_LENGTH = 100, /* RFC 3461 5.4: the most that must be taken, as given */
     ORCPT_LENGTH = 500,
+    AUTH_LENGTH = 500, /* RFC 4954 5 */
 };
 
 enum parameters_fault {
@@ -21,6 +22,7 @@ enum parameters_fault {
 struct mail_parameters {
     uint64_t size; /* 0: not given. Too large for 64 bits: UINT64_MAX */
     struct span envid;
+    struct span auth; /* AUTH as given, for RFC 4954 5; nothing is believed because of it */
     uint8_t ret; /* enum ret */
     bool utf8, eight_bit;
 };

@@ -115,11 +115,35 @@ void seal_add(struct seal *seal, struct span octets)
             dkim_body_add(&seal->bodies[canon].form, octets);
 }
 
+/* What we have put above the message's own fields is signed with them: a signature says which
+ * fields there are not, too. */
+static void insert_added(struct seal *seal)
+{
+    struct header_field field;
+    unsigned count = 0;
+    for (struct span rest = seal->added; fields_next(&rest, &field) == FIELDS_FIELD;)
+        count++;
+    if (count == 0 || seal->skipped != SEAL_SIGNED)
+        return;
+    struct header_field *all = arena_take(seal->arena, (seal->field_count + count) * sizeof *all);
+    if (!all) {
+        seal->skipped = SEAL_FAILED;
+        return;
+    }
+    memcpy(all + count, seal->fields, seal->field_count * sizeof *all);
+    struct span rest = seal->added;
+    for (unsigned i = 0; i < count; i++)
+        fields_next(&rest, &all[i]);
+    seal->fields = all;
+    seal->field_count += count;
+}
+
 void seal_end(struct seal *seal)
 {
     seal->ended = true;
     if (seal->header_len == 0 && seal->seen) /* a header section, and nothing behind it */
         end_header(seal, seal->seen);
+    insert_added(seal);
     for (unsigned canon = 0; canon < DKIM_CANONS; canon++) {
         struct seal_body *body = &seal->bodies[canon];
         if (seal->skipped != SEAL_SIGNED || !body->wanted)

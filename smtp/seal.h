@@ -68,6 +68,7 @@ struct seal {
     const struct dkim_key *chosen[SEAL_KEYS];
     struct seal_place places[SEAL_KEYS];
     unsigned chosen_count, made;
+    struct span added; /* fields that stand above the message's, set before seal_end */
 };
 
 /* `message` is the text that the octets given to seal_add have been appended to. NULL: no memory.

@@ -20,7 +20,9 @@ typedef void run_verb(struct server *server, struct turn *turn, struct span argu
 
 size_t server_slot_size(const struct server_limits *limits)
 {
-    return limits->command_line > sizeof(struct body) ? limits->command_line : sizeof(struct body);
+    size_t size =
+        sizeof(struct body) > sizeof(struct sasl) ? sizeof(struct body) : sizeof(struct sasl);
+    return limits->command_line > size ? limits->command_line : size;
 }
 
 void server_init(struct server *server, const struct server_settings *settings,
@@ -54,6 +56,7 @@ void server_forget(struct server *server)
 void server_close(struct server *server)
 {
     server_forget(server);
+    server_auth_forget(server);
     server->doing = DOING_NOTHING;
 }
 
@@ -193,6 +196,11 @@ static void run_ehlo(struct server *server, struct turn *turn, struct span argum
     reply_put_line(250, false, "", server->settings->hostname, turn->replies);
     if (server->settings->starttls && !server->tls)
         reply_put_line(250, false, "", SPAN("STARTTLS"), turn->replies);
+    if (server_offers_auth(server))
+        server_put_auth_keyword(server, turn->replies);
+    if (server->may_xclient)
+        reply_put_line(250, false, "", SPAN("XCLIENT NAME ADDR PORT PROTO HELO LOGIN"),
+                       turn->replies);
     for (size_t i = 0; i < countof(keywords); i++)
         reply_put_line(250, false, "", span_string(keywords[i]), turn->replies);
     put_keyword(turn->replies, false, "SIZE", server->settings->limits.message_size);
@@ -273,7 +281,8 @@ static const struct verb verbs[] = {
     {SPAN("HELP"), run_help, ANY, ARGUMENTS, true},
     {SPAN("EXPN"), run_not_implemented, ANY, ARGUMENTS, true},
     {SPAN("STARTTLS"), run_starttls, ANY, NO_ARGUMENTS, true},
-    {SPAN("AUTH"), run_not_implemented, ANY, ARGUMENTS, true},
+    {SPAN("AUTH"), run_auth, ANY, ARGUMENTS, true},
+    {SPAN("XCLIENT"), run_xclient, STATE_START | STATE_READY, ARGUMENTS, true},
 };
 
 static const struct verb *find_verb(struct span name)
@@ -291,9 +300,11 @@ static enum answer misplaced(const struct server *server, const struct verb *ver
     case STATE_START:
         return ANSWER_NEED_HELO;
     case STATE_READY:
+        if (server->settings->submission && !server->identity)
+            return ANSWER_NEED_AUTH;
         return ANSWER_NEED_MAIL;
     case STATE_MAIL:
-        if (verb->run == run_mail)
+        if (verb->run == run_mail || verb->run == run_xclient)
             return ANSWER_NESTED_MAIL;
         return server->rcpt_tried ? ANSWER_NO_VALID_RECIPIENTS : ANSWER_NEED_RCPT;
     case STATE_RCPT:
@@ -346,8 +357,13 @@ static void run_line(struct server *server, struct turn *turn, struct span line)
 {
     bool crlf = line.len >= 2 && line.data[line.len - 2] == '\r';
     struct span command = span_first(line, line.len - (crlf ? 2 : 1));
-    if (!crlf || has_control_character(command))
+    bool bad = !crlf || has_control_character(command);
+    if (bad && server->sasl)
+        server_auth_end(server, turn, ANSWER_AUTH_MALFORMED);
+    else if (bad)
         server_answer(server, turn, ANSWER_BAD_LINE);
+    else if (server->sasl)
+        server_auth_line(server, turn, command);
     else
         run_command(server, turn, command);
 }
@@ -403,6 +419,8 @@ static enum server_want discard_line(struct server *server, struct turn *turn)
     server->discarded += part.len;
     if (server->discarded > DISCARD_MOST) {
         server_answer(server, turn, ANSWER_DISCARDED_TOO_MUCH);
+    } else if (complete && server->sasl) {
+        server_auth_end(server, turn, ANSWER_AUTH_LINE_TOO_LONG);
     } else if (complete) {
         server->doing = DOING_COMMANDS;
         server_answer_limit(server, turn, LIMIT_command_line);
@@ -416,7 +434,7 @@ typedef enum server_want run_step(struct server *server, struct turn *turn);
 
 static run_step *const steps[] = {
     [DOING_COMMANDS] = read_commands, [DOING_DISCARD] = discard_line, [DOING_DATA] = read_data,
-    [DOING_CHUNK] = read_chunk,       [DOING_FINISH] = finish_chunk,
+    [DOING_CHUNK] = read_chunk,       [DOING_FINISH] = finish_chunk,  [DOING_AUTH] = read_commands,
 };
 
 enum server_want server_input(struct server *server, struct span *input, struct sink *replies,
@@ -433,6 +451,8 @@ enum server_want server_input(struct server *server, struct span *input, struct 
             return WANT_STORE;
         if (server->doing == DOING_TLS)
             return WANT_TLS;
+        if (server->doing == DOING_LOGIN)
+            return WANT_AUTH;
         if (input->len == 0 && !server_goes_on(server))
             return WANT_INPUT;
         if (replies->capacity - replies->len < SERVER_REPLY_ROOM)
@@ -468,6 +488,7 @@ void server_secured(struct server *server, const struct tls_facts *facts)
     server->doing = DOING_COMMANDS;
     server->esmtp = false;
     server->helo_len = 0;
+    server->identity = NULL;
     server->tls = facts;
 }
 
@@ -526,6 +547,7 @@ enum server_phase server_phase(const struct server *server)
 {
     switch ((enum server_doing)server->doing) {
     case DOING_COMMANDS:
+    case DOING_AUTH:
         return server->line_len ? PHASE_COMMAND : PHASE_IDLE;
     case DOING_DISCARD:
         return PHASE_COMMAND;
@@ -537,6 +559,8 @@ enum server_phase server_phase(const struct server *server)
         return PHASE_STORE;
     case DOING_TLS:
         return PHASE_TLS;
+    case DOING_LOGIN:
+        return PHASE_LOGIN;
     case DOING_NOTHING:
         break;
     }
@@ -556,11 +580,12 @@ void server_drain(struct server *server)
 
 struct span server_protocol(const struct server *server)
 {
-    static const struct span names[2][2] = {
-        {SPAN("ESMTP"), SPAN("ESMTPS")},
-        {SPAN("UTF8SMTP"), SPAN("UTF8SMTPS")},
+    static const struct span names[2][2][2] = {
+        {{SPAN("ESMTP"), SPAN("ESMTPA")}, {SPAN("ESMTPS"), SPAN("ESMTPSA")}},
+        {{SPAN("UTF8SMTP"), SPAN("UTF8SMTPA")}, {SPAN("UTF8SMTPS"), SPAN("UTF8SMTPSA")}},
     };
-    return server->esmtp ? names[server->utf8][server->tls != NULL] : SPAN("SMTP");
+    return server->esmtp ? names[server->utf8][server->tls != NULL][server->identity != NULL]
+                         : SPAN("SMTP");
 }
 
 struct span server_helo(const struct server *server)

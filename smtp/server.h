@@ -14,7 +14,10 @@
  *       WANT_ROOM    the share cannot take body bytes now: call again, with the same input, when
  * the op `room` is done WANT_CLOSE   send what is in the sink, then close. Later input is ignored
  *       WANT_TLS     STARTTLS: server_start_tls, send the sink; if the session is to go on
- * securely, the handshake, then server_secured server_fini
+ * securely, the handshake, then server_secured
+ *       WANT_AUTH    a client wants to log in: server_auth_question, then its answer; until then
+ * nothing is consumed
+ *     server_fini
  *
  * All replies to one receive gather in one sink, in the order of the commands.
  *
@@ -30,6 +33,13 @@
  * new. Anything that came behind the command before our answer could leave was not meant to be
  * safe; it is not read, and the session ends. Implicit TLS is server_secured before server_greet.
  *
+ * AUTH (RFC 4954): the dialogue speaks SASL, the owner knows the accounts. Who a client has proved
+ * to be holds until the session ends, a STARTTLS or an XCLIENT. A submission listener takes mail
+ * from nobody else.
+ *
+ * XCLIENT (of Postfix) begins the session anew as somebody else; only for clients that the owner
+ * lets (may_xclient), to whom alone it is offered.
+ *
  * Memory: struct server, and from the worker's slot pool one slot while a command line is
  * incomplete and one while a message's data is being read. What is idle holds neither.
  *
@@ -43,6 +53,7 @@
 
 #include "core/address.h"
 #include "core/op.h"
+#include "core/sasl.h"
 #include "core/tls.h"
 #include "queue/share.h"
 #include "smtp/limits.h"
@@ -51,7 +62,15 @@
 
 enum { SERVER_REPLY_ROOM = 1024 }; /* no single step writes more than this into the sink */
 
-enum server_want { WANT_INPUT, WANT_OUTPUT, WANT_STORE, WANT_ROOM, WANT_TLS, WANT_CLOSE };
+enum server_want {
+    WANT_INPUT,
+    WANT_OUTPUT,
+    WANT_STORE,
+    WANT_ROOM,
+    WANT_TLS,
+    WANT_AUTH,
+    WANT_CLOSE,
+};
 
 enum relay_verdict {
     RELAY_ACCEPT,     /* this peer may send to it */
@@ -65,6 +84,33 @@ typedef enum relay_verdict server_may_relay(void *context, const struct mailbox 
  * logged in. Only such mail is signed: a signature says that we answer for it. Asked when a
  * message's data begins. */
 typedef bool server_is_ours(void *context);
+/* Whether this client may send as this sender (the null path is one): asked at each MAIL. */
+enum sender_verdict {
+    SENDER_ACCEPT,
+    SENDER_DENIED,   /* 553 5.7.1 */
+    SENDER_TOO_FAST, /* 450 4.7.1: the account's rate */
+    SENDER_STALE,    /* 421 4.7.0: the account is not any more what it was at login */
+};
+typedef enum sender_verdict server_may_send(void *context, const struct mailbox *sender);
+
+/* Who a client has proved to be. */
+struct server_identity {
+    struct span name, tenant; /* tenant empty: what the message says */
+    bool bound;               /* to domains: From is asked about too */
+};
+/* Whether a bound identity may write as somebody at this domain. */
+typedef bool server_may_author(void *context, struct span domain);
+
+/* XCLIENT: the client is somebody else from now on. `ret_identity` is NULL or, for a LOGIN, the
+ * owner's. Anything but BECOME_DONE: nothing has changed. */
+struct xclient;
+enum become_result {
+    BECOME_DONE,
+    BECOME_NO_LOGIN, /* 550 5.7.8 */
+    BECOME_TOO_MANY, /* 421 4.7.0: of this address are too many here */
+};
+typedef enum become_result server_become(void *context, const struct xclient *client,
+                                         const struct server_identity **ret_identity);
 
 /* Shared by all sessions of a worker's listener; outlives them. */
 struct server_settings {
@@ -79,6 +125,11 @@ struct server_settings {
     bool starttls;                              /* offered, and not yet on */
     const struct dkim_keys *dkim_keys;          /* messages are hashed for them; NULL: none */
     bool verify;                                /* messages of clients that are not ours */
+    server_may_send *may_send;                  /* NULL: whoever may come, may send as anybody */
+    server_may_author *may_author;              /* for identities that are bound */
+    server_become *become;                      /* for server->may_xclient */
+    unsigned mechanisms_clear, mechanisms_tls;  /* 1 << enum sasl_mechanism; 0: no AUTH */
+    bool submission; /* RFC 6409: AUTH before MAIL; missing Date and Message-ID are added */
 };
 
 /* What a session is doing, for the deadlines that the binding keeps. */
@@ -88,6 +139,7 @@ enum server_phase {
     PHASE_DATA,    /* message octets are due: data_rate over server->data_octets */
     PHASE_STORE,   /* waits for server_stored */
     PHASE_TLS,     /* from WANT_TLS to server_secured */
+    PHASE_LOGIN,   /* waits for server_auth_verifier or server_authenticated */
     PHASE_CLOSED,  /* WANT_CLOSE was returned */
 };
 
@@ -104,14 +156,18 @@ struct server {
     struct seal *seal;          /* in the message's arena; NULL: nothing is signed here */
     struct vet *vet;            /* the same; NULL: nothing is verified */
     char *line;                 /* slot: the incomplete command line */
-    uint64_t chunk_left;        /* octets of the BDAT chunk that are still due */
-    uint64_t data_octets;       /* message octets read in this session */
-    uint64_t stored_id;         /* of the message handed over by server_take_message */
-    uint64_t discarded;         /* octets of an over-long command line */
+    struct sasl *sasl;          /* slot: an exchange of AUTH */
+    const struct server_identity *identity; /* the owner's; NULL: a stranger */
+    uint64_t chunk_left;                    /* octets of the BDAT chunk that are still due */
+    uint64_t data_octets;                   /* message octets read in this session */
+    uint64_t stored_id;                     /* of the message handed over by server_take_message */
+    uint64_t discarded;                     /* octets of an over-long command line */
     uint32_t line_len;
-    uint32_t messages, recipients, errors, junk; /* see limits.def */
-    uint8_t state, doing;                        /* see server_private.h */
+    uint32_t messages, recipients, errors, junk, login_failures; /* see limits.def */
+    uint8_t state, doing;                                        /* see server_private.h */
+    uint8_t question; /* enum auth_question, while PHASE_LOGIN */
     bool esmtp, utf8, rcpt_tried, last_chunk, draining;
+    bool may_xclient;            /* set by the owner behind server_init */
     const struct tls_facts *tls; /* the owner's; NULL: the session is in the clear */
     uint8_t chunk_answer; /* enum answer: what to say behind a chunk that is swallowed; 0: none */
     int16_t store_error;  /* negative errno of message_append */
@@ -163,6 +219,26 @@ static inline bool server_is_secured(const struct server *server)
 {
     return server->tls != NULL;
 }
+
+/* After WANT_AUTH: what the owner is asked. A password and a name are borrowed until the answer. */
+enum auth_question {
+    AUTH_NOTHING,
+    AUTH_PASSWORD,  /* is server_auth_password that of server_auth_name? server_authenticated */
+    AUTH_VERIFIER,  /* what is stored for server_auth_name? server_auth_verifier */
+    AUTH_PROVED,    /* the client has shown that it knows what was asked for last: */
+    AUTH_DISPROVED, /* or that it does not: server_authenticated */
+};
+enum auth_question server_auth_question(const struct server *server);
+struct span server_auth_name(const struct server *server);
+struct span server_auth_password(const struct server *server);
+
+void server_auth_verifier(struct server *server, const struct scram_verifier *verifier,
+                          const uint8_t random[SASL_RANDOM], struct sink *replies);
+
+/* `identity` (AUTH_GOOD) lives as long as the session. Writes 235, 535, 454 or 421. */
+enum auth_result { AUTH_GOOD, AUTH_WRONG, AUTH_LATER };
+void server_authenticated(struct server *server, enum auth_result result,
+                          const struct server_identity *identity, struct sink *replies);
 
 enum server_phase server_phase(const struct server *server);
 

@@ -7,8 +7,7 @@
  * deadline withdraws the message and says 451. */
 #include "smtp/server_conn.h"
 
-#include "core/clock.h"
-#include "core/conn.h"
+#include "smtp/session.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -19,52 +18,6 @@ enum {
     REFUSE_MS = 5000,            /* to take the 421 of a connection that is not admitted */
 };
 
-struct smtp_listener {
-    struct listener listener;
-    struct ingress *ingress;
-    const struct config_listener *config;
-    struct server_settings server;
-    struct tls_service *tls; /* NULL: none */
-    struct label_cell *label;
-    bool stopped;
-};
-
-struct session {
-    struct conn conn;
-    struct server server;
-    struct smtp_listener *from;
-    struct list_link link;
-    struct op stored; /* share_accept */
-    struct op sealed; /* sealer_start */
-    struct sealing sealing;
-    struct vetting
-        *vetting;   /* in the message's arena, while it is open; it ends in `sealed`, too */
-    struct op room; /* message_append */
-    struct message *storing; /* being signed, verified or committed; NULL: none of these */
-    struct sink replies;     /* in a slot of ingress->buffers while it is not empty */
-    uint64_t phase_since_ns; /* when the present command or data began */
-    uint64_t data_since_octets;
-    uint64_t stored_since_ns;
-    uint64_t traced; /* see trace_event.interesting */
-    uint64_t untold_octets; /* of message text, while somebody traces */
-    uint32_t number;
-    uint8_t phase_seen;
-    bool secrets; /* the client's next line is part of a login */
-    bool admitted, stored_done, waits_for_room, closing, gone;
-    bool starts_tls; /* the 220 is on its way; the gate counts us */
-    bool shaking;    /* the handshake runs; the gate counts us */
-};
-
-static struct ingress *ingress_of(const struct session *session)
-{
-    return session->from->ingress;
-}
-
-static uint64_t now_of(const struct session *session)
-{
-    return ingress_of(session)->loop->now_ns;
-}
-
 static const struct server_limits *limits_of_session(const struct session *session)
 {
     return &session->from->server.limits;
@@ -72,8 +25,7 @@ static const struct server_limits *limits_of_session(const struct session *sessi
 
 /* ---- replies ---- */
 
-/* False: no buffer; the session ends, which is the only answer left. */
-static bool open_replies(struct session *session)
+bool session_open_replies(struct session *session)
 {
     if (session->replies.data)
         return true;
@@ -216,7 +168,7 @@ static void begin_handshake(struct session *session)
 
 static void send_greeting(struct session *session)
 {
-    if (!open_replies(session)) {
+    if (!session_open_replies(session)) {
         conn_abort(&session->conn);
         return;
     }
@@ -257,27 +209,29 @@ static void check_drained(struct ingress *ingress)
     loop_ready(ingress->loop, ingress->drained, 0);
 }
 
-static void free_if_over(struct session *session)
+void session_free_if_over(struct session *session)
 {
-    if (!session->gone || session->storing)
+    if (!session->gone || session->storing || !session_forget_login(session))
         return;
     struct ingress *ingress = ingress_of(session);
     leave_gate(session);
     if (session->admitted) {
         server_fini(&session->server);
-        admission_leave(ingress->settings.admission, &session->conn.peer);
+        session_log_out(session);
+        session_leave(session);
         metric_add(ingress->settings.metrics, METRIC_CONNECTIONS_IN, (uint64_t)-1);
         count(session->from, LABELLED_LISTENER_SESSIONS, (uint64_t)-1);
     }
     close_replies(session);
     list_remove(&session->link);
+    free(session->proxy);
     free(session);
     check_drained(ingress);
 }
 
 static void end(struct session *session, enum limit limit)
 {
-    if (open_replies(session))
+    if (session_open_replies(session))
         server_end(&session->server, limit, &session->replies);
     session->closing = true;
 }
@@ -393,7 +347,7 @@ static void on_stored(struct op *op)
                        now_of(session) - session->stored_since_ns);
     }
     if (session->gone)
-        free_if_over(session);
+        session_free_if_over(session);
     else
         conn_wake(&session->conn);
 }
@@ -409,7 +363,7 @@ static void give_up_storing(struct session *session)
 /* Not while a send is in flight: what is added to its sink then would never leave. */
 static void answer_stored(struct session *session)
 {
-    if (!session->stored_done || conn_sending(&session->conn) || !open_replies(session))
+    if (!session->stored_done || conn_sending(&session->conn) || !session_open_replies(session))
         return;
     session->stored_done = false;
     server_stored(&session->server, session->stored.result, &session->replies);
@@ -455,6 +409,8 @@ static void set_deadline(struct session *session)
         wait_ms = limits->command_ms;
     } else if (session->phase_seen == PHASE_DATA) {
         wait_ms = data_window_ms(session);
+    } else if (session->phase_seen == PHASE_LOGIN) {
+        wait_ms = session_login_ms(session);
     }
     conn_deadline(&session->conn, from_ns + wait_ms * NS_PER_MS);
 }
@@ -500,7 +456,7 @@ static bool feed(struct session *session, size_t *budget)
     struct span input = conn_input(&session->conn);
     if (input.len == 0 && !server_goes_on(&session->server))
         return false;
-    if (!open_replies(session)) {
+    if (!session_open_replies(session)) {
         conn_abort(&session->conn);
         return false;
     }
@@ -529,6 +485,9 @@ static bool feed(struct session *session, size_t *budget)
     case WANT_TLS:
         answer_starttls(session);
         return !session->starts_tls;
+    case WANT_AUTH:
+        session_ask_login(session);
+        return !session->logging_in;
     case WANT_CLOSE:
         session->closing = true;
         return false;
@@ -539,8 +498,8 @@ static bool feed(struct session *session, size_t *budget)
 static bool may_read(const struct session *session)
 {
     return !session->closing && !session->storing && !session->waits_for_room &&
-           !session->starts_tls && !session->shaking && !conn_sending(&session->conn) &&
-           session->conn.state == CONN_OPEN;
+           !session->logging_in && !session->login_done && !session->starts_tls &&
+           !session->shaking && !conn_sending(&session->conn) && session->conn.state == CONN_OPEN;
 }
 
 static void read_input(struct session *session)
@@ -558,10 +517,17 @@ static void finish_drain(struct session *session)
     if (!ingress->draining || session->closing || session->storing)
         return;
     if (!server_between_messages(&session->server) || conn_sending(&session->conn) ||
-        !open_replies(session))
+        !session_open_replies(session))
         return;
     server_shutdown(&session->server, &session->replies);
     session->closing = true;
+}
+
+/* For something of ours. */
+static bool waits(const struct session *session)
+{
+    return session->storing || session->waits_for_room || session->logging_in ||
+           session->login_done;
 }
 
 static void advance(struct conn *conn)
@@ -572,11 +538,15 @@ static void advance(struct conn *conn)
         session->gone = true;
         if (abandon_unsealed(session))
             session->storing = NULL;
-        free_if_over(session);
+        session_free_if_over(session);
         return;
     }
     if (conn->state == CONN_CLOSING)
         return;
+    if (session->proxy) {
+        session_read_proxy(session, events);
+        return;
+    }
     if (session->shaking && !end_handshake(session, events))
         return;
     if (events & CONN_SENT)
@@ -592,8 +562,9 @@ static void advance(struct conn *conn)
     if (events & CONN_TIMEOUT)
         on_deadline(session);
     answer_stored(session);
+    session_answer_login(session);
     read_input(session);
-    if (conn->eof && conn_input(conn).len == 0 && !session->storing && !session->waits_for_room)
+    if (conn->eof && conn_input(conn).len == 0 && !waits(session))
         session->closing = true; /* what it asked for before is still answered */
     finish_drain(session);
     send_replies(session);
@@ -613,7 +584,7 @@ static void refused_advance(struct conn *conn)
     unsigned events = conn_events(conn);
     if (events & CONN_CLOSED) {
         session->gone = true;
-        free_if_over(session);
+        session_free_if_over(session);
     } else if (conn->state == CONN_OPEN) {
         conn_close(conn); /* sent, or it does not want to hear it */
     }
@@ -629,18 +600,17 @@ static struct session *session_new(struct smtp_listener *from)
     op_init(&session->stored, on_stored);
     op_init(&session->sealed, on_sealed);
     op_init(&session->room, on_room);
+    op_init(&session->logged_in, session_on_logged_in);
     list_append(&from->ingress->sessions, &session->link);
     return session;
 }
 
-static void refuse(struct session *session, int fd, const struct address *peer, enum limit limit)
+void session_turn_away(struct session *session, enum limit limit)
 {
-    struct ingress *ingress = ingress_of(session);
-    conn_open(&session->conn, ingress->loop, fd, refused_advance,
-              ingress->loop->now_ns + REFUSE_MS * NS_PER_MS);
-    session->conn.peer = *peer;
     session->closing = true;
-    if (!is_implicit(session->from) && open_replies(session)) {
+    session->conn.advance = refused_advance;
+    conn_deadline(&session->conn, now_of(session) + REFUSE_MS * NS_PER_MS);
+    if (!is_implicit(session->from) && session_open_replies(session)) {
         server_refuse(limit, &session->replies);
         send_replies(session);
     }
@@ -648,24 +618,30 @@ static void refuse(struct session *session, int fd, const struct address *peer, 
         conn_close(&session->conn);
 }
 
-static void greet(struct session *session, int fd, const struct address *peer)
+void session_welcome(struct session *session)
 {
-    struct ingress *ingress = ingress_of(session);
-    uint64_t idle_ns = limits_of_session(session)->idle_ms * NS_PER_MS;
-    session->admitted = true;
-    session->phase_since_ns = ingress->loop->now_ns;
-    conn_open(&session->conn, ingress->loop, fd, advance, ingress->loop->now_ns + idle_ns);
-    session->conn.peer = *peer;
-    server_init(&session->server, &session->from->server, &session->conn.peer, session,
-                &session->room);
-    metric_add(ingress->settings.metrics, METRIC_CONNECTIONS_IN, 1);
-    count(session->from, LABELLED_LISTENER_SESSIONS, 1);
+    session->phase_since_ns = now_of(session);
+    conn_deadline(&session->conn,
+                  now_of(session) + limits_of_session(session)->idle_ms * NS_PER_MS);
+    session->server.may_xclient = session_may_xclient(session);
     if (!is_implicit(session->from))
         send_greeting(session);
     else if (enter_gate(session))
         begin_handshake(session);
     else
         conn_abort(&session->conn);
+}
+
+static void begin(struct session *session)
+{
+    struct ingress *ingress = ingress_of(session);
+    session->admitted = true;
+    server_init(&session->server, &session->from->server, &session->conn.peer, session,
+                &session->room);
+    metric_add(ingress->settings.metrics, METRIC_CONNECTIONS_IN, 1);
+    count(session->from, LABELLED_LISTENER_SESSIONS, 1);
+    if (!session_expects_proxy(session))
+        session_welcome(session);
 }
 
 static void count_verdict(struct ingress *ingress, enum listen_verdict verdict)
@@ -683,6 +659,7 @@ static void on_connection(struct listener *listener, int fd, const struct addres
 {
     struct smtp_listener *from = listener->context;
     struct ingress *ingress = from->ingress;
+    enum limit limit;
     count_verdict(ingress, verdict);
     count(from, LABELLED_LISTENER_CONNECTIONS, 1);
     struct session *session = session_new(from);
@@ -692,27 +669,13 @@ static void on_connection(struct listener *listener, int fd, const struct addres
             admission_leave(ingress->settings.admission, peer);
         return;
     }
-    if (verdict == LISTEN_WELCOME)
-        greet(session, fd, peer);
+    conn_open(&session->conn, ingress->loop, fd, advance,
+              ingress->loop->now_ns + limits_of_session(session)->idle_ms * NS_PER_MS);
+    session->conn.peer = *peer;
+    if (session_admit(session, verdict, &limit))
+        begin(session);
     else
-        refuse(session, fd, peer,
-               verdict == LISTEN_TOO_MANY ? LIMIT_connections : LIMIT_connections_per_address);
-}
-
-static bool is_ours(void *context)
-{
-    const struct session *session = context;
-    const struct config_listener *config = session->from->config;
-    return networks_contain(config->relay_from, config->relay_from_count, &session->conn.peer);
-}
-
-static enum relay_verdict may_relay(void *context, const struct mailbox *recipient)
-{
-    struct session *session = context;
-    if (is_ours(session))
-        return RELAY_ACCEPT;
-    metric_add(ingress_of(session)->settings.metrics, METRIC_RELAY_DENIED, 1);
-    return RELAY_DENIED;
+        session_turn_away(session, limit);
 }
 
 /* ---- the worker's inbound side ---- */
@@ -735,8 +698,9 @@ static int open_listener(struct ingress *ingress, struct smtp_listener *listener
         .limits = limits_of(all),
         .share = ingress->share,
         .slots = &ingress->slots,
-        .may_relay = may_relay,
-        .is_ours = is_ours,
+        .may_relay = session_may_relay,
+        .become = session_become,
+        .is_ours = session_is_ours,
         .metrics = ingress->settings.metrics,
         .tenant_header = all->policy.tenant_header,
         .campaign_header = all->policy.campaign_header,
@@ -744,6 +708,7 @@ static int open_listener(struct ingress *ingress, struct smtp_listener *listener
         .dkim_keys = ingress->settings.dkim_keys,
         .verify = all->authentication.verify,
     };
+    session_offer_login(listener);
     return listener_init(&listener->listener, ingress->loop, &config->address,
                          ingress->settings.admission, on_connection, listener);
 }
@@ -755,7 +720,7 @@ static int open_listeners(struct ingress *ingress, const struct config_listener 
     if (!ingress->listeners)
         return -ENOMEM;
     for (size_t i = 0; i < config->listener_count; i++) {
-        if (config->listeners[i].service != SERVICE_SMTP)
+        if (config->listeners[i].service == SERVICE_HTTP)
             continue;
         int error = open_listener(ingress, &ingress->listeners[ingress->listener_count],
                                   &config->listeners[i]);

@@ -7,6 +7,7 @@
  *     READING --WANT_STORE--> SEALING --signed--> STORING --commit done--> READING
  *        |  ^                    \-------------------\--commit_ms passed: withdraw, 451--> READING
  *        |  \--sent-- WRITING (replies in flight: nothing is read)
+ *        \--WANT_AUTH--> delayed, hashed --> READING (session_login.c)
  *        \--WANT_TLS--> 220 sent --> SHAKING --CONN_SECURED--> READING
  *        \--WANT_CLOSE, limits, peer gone--> closing --> gone
  *
@@ -20,6 +21,7 @@
 #include "core/config.h"
 #include "core/labels.h"
 #include "core/listen.h"
+#include "core/login.h"
 #include "core/metrics.h"
 #include "core/tls_services.h"
 #include "smtp/sealer.h"
@@ -32,13 +34,14 @@ struct ingress_settings {
     struct admission *admission; /* of the process */
     struct tls_services *tls;    /* of the process; NULL: none of the listeners has TLS */
     struct metrics *metrics;
+    struct logins *logins;             /* of the process; NULL: nobody can log in */
     const struct dkim_keys *dkim_keys; /* NULL: nothing is signed */
     struct labels *listeners;          /* counters by listener */
     struct sealer *sealer;             /* of the worker */
     struct dns *dns;                   /* of the worker, to verify what others say */
 };
 
-struct smtp_listener; /* one per [[listener]] with service = "smtp" */
+struct smtp_listener; /* one per [[listener]] with service = "smtp" or "submission" */
 
 struct ingress {
     struct loop *loop;

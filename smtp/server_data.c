@@ -284,10 +284,18 @@ static bool add_head(struct server *server, uint64_t wall_ms)
     struct sink sink;
     sink_init(&sink, text, sizeof text);
     received_put(&received, &sink);
-    if (server->body->starts == BODY_STARTS_TEXT)
-        sink_put(&sink, SPAN("\r\n"));
     check(!sink.full);
-    return text_append(&message->head, &message->arena, sink_span(&sink));
+    return text_append(&message->head, &message->arena, sink_span(&sink)) &&
+           server_add_missing_fields(server, wall_ms) &&
+           (server->body->starts != BODY_STARTS_TEXT ||
+            text_append(&message->head, &message->arena, SPAN("\r\n")));
+}
+
+/* Whose mail it is an account may say for all that comes from it. */
+static struct span tenant_of(const struct server *server)
+{
+    const struct server_identity *identity = server->identity;
+    return identity && identity->tenant.len ? identity->tenant : body_field_value(server->body, 0);
 }
 
 static bool fill_envelope(struct server *server)
@@ -307,7 +315,7 @@ static bool fill_envelope(struct server *server)
     if (server->tls && !arena_copy(&message->arena, server->tls->subject, &message->tls_subject))
         return false;
     return arena_copy(&message->arena, server_helo(server), &message->peer_name) &&
-           arena_copy(&message->arena, body_field_value(body, 0), &envelope->tenant) &&
+           arena_copy(&message->arena, tenant_of(server), &envelope->tenant) &&
            arena_copy(&message->arena, body_field_value(body, 1), &envelope->campaign);
 }
 
@@ -331,6 +339,12 @@ static void end_message(struct server *server, struct turn *turn)
         end_authentication(server);
     if (refuse_message(server, turn))
         return;
+    enum answer wrong = server_judge_author(server);
+    if (wrong) {
+        server_answer(server, turn, wrong);
+        server_forget(server);
+        return;
+    }
     if (!add_head(server, turn->wall_ms) || !fill_envelope(server)) {
         server_answer(server, turn, ANSWER_NO_STORAGE);
         server_forget(server);

@@ -30,8 +30,8 @@ static enum answer parameters_answer(enum parameters_fault fault)
 
 /* ---- MAIL ---- */
 
-static enum answer read_mail(struct span arguments, struct mailbox *sender,
-                             struct mail_parameters *parameters)
+static enum answer read_mail(const struct server *server, struct span arguments,
+                             struct mailbox *sender, struct mail_parameters *parameters)
 {
     if (!skip_keyword(&arguments, SPAN(" FROM:")))
         return ANSWER_BAD_ARGUMENT;
@@ -40,6 +40,8 @@ static enum answer read_mail(struct span arguments, struct mailbox *sender,
     enum answer wrong = parameters_answer(mail_parameters_read(arguments, parameters));
     if (wrong)
         return wrong;
+    if (parameters->auth.len && !server_offers_auth(server))
+        return ANSWER_UNKNOWN_PARAMETER;
     return sender->utf8 && !parameters->utf8 ? ANSWER_NEED_UTF8 : ANSWER_NONE;
 }
 
@@ -52,6 +54,23 @@ static bool fill_sender(struct message *message, const struct mailbox *sender,
                                  (parameters->utf8 ? ENVELOPE_UTF8 : 0));
     return arena_copy(&message->arena, sender->address, &envelope->reverse_path) &&
            arena_copy(&message->arena, parameters->envid, &envelope->envid);
+}
+
+static enum answer judge_sender(struct server *server, const struct mailbox *sender)
+{
+    if (!server->settings->may_send)
+        return ANSWER_NONE;
+    switch (server->settings->may_send(server->context, sender)) {
+    case SENDER_ACCEPT:
+        return ANSWER_NONE;
+    case SENDER_TOO_FAST:
+        return ANSWER_TOO_FAST;
+    case SENDER_STALE:
+        return ANSWER_ACCOUNT_CHANGED;
+    case SENDER_DENIED:
+        break;
+    }
+    return ANSWER_SENDER_DENIED;
 }
 
 static enum answer begin_message(struct server *server, const struct mailbox *sender,
@@ -87,7 +106,13 @@ void run_mail(struct server *server, struct turn *turn, struct span arguments)
         server_answer_limit(server, turn, LIMIT_messages_per_connection);
         return;
     }
-    enum answer wrong = read_mail(arguments, &sender, &parameters);
+    if (server->settings->submission && !server->identity) {
+        server_answer(server, turn, ANSWER_NEED_AUTH);
+        return;
+    }
+    enum answer wrong = read_mail(server, arguments, &sender, &parameters);
+    if (!wrong && parameters.size <= limits->message_size)
+        wrong = judge_sender(server, &sender);
     if (wrong)
         server_answer(server, turn, wrong);
     else if (parameters.size > limits->message_size)

@@ -25,6 +25,8 @@ enum server_doing {
     DOING_FINISH,  /* a chunk is read; needs no input */
     DOING_STORE,   /* waits for server_stored; takes no input */
     DOING_TLS,     /* waits for server_start_tls, then for server_secured; takes no input */
+    DOING_AUTH,    /* the next line is a message of an AUTH exchange */
+    DOING_LOGIN,   /* waits for what is said to `question`; takes no input */
     DOING_NOTHING, /* closed */
 };
 
@@ -43,11 +45,26 @@ void server_answer_limit(struct server *server, struct turn *turn, enum limit li
 void server_forget(struct server *server);
 void server_close(struct server *server);
 
+/* What AUTH, in its own file, is for the others. */
+bool server_offers_auth(const struct server *server);
+void server_put_auth_keyword(const struct server *server, struct sink *replies);
+void server_auth_line(struct server *server, struct turn *turn, struct span line);
+/* Ends the exchange with this answer. */
+void server_auth_end(struct server *server, struct turn *turn, enum answer answer);
+void server_auth_forget(struct server *server); /* the exchange, not the identity */
+
+/* server_submission.c. False: no memory. */
+bool server_add_missing_fields(struct server *server, uint64_t wall_ms);
+/* ANSWER_NONE, or why this account may not send the message that has just ended. */
+enum answer server_judge_author(struct server *server);
+
 /* The verbs that have a file of their own. `arguments` is what follows the verb, with the space. */
 void run_mail(struct server *server, struct turn *turn, struct span arguments);
 void run_rcpt(struct server *server, struct turn *turn, struct span arguments);
 void run_data(struct server *server, struct turn *turn, struct span arguments);
 void run_bdat(struct server *server, struct turn *turn, struct span arguments);
+void run_auth(struct server *server, struct turn *turn, struct span arguments);
+void run_xclient(struct server *server, struct turn *turn, struct span arguments);
 
 /* The steps for message octets. WANT_INPUT: go on; WANT_ROOM: the share is full for now. */
 enum server_want read_data(struct server *server, struct turn *turn);

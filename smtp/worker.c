@@ -208,6 +208,7 @@ static int init_sides(struct worker *worker, const struct worker_settings *setti
         .config = settings->config,
         .admission = settings->admission,
         .tls = settings->tls,
+        .logins = settings->logins,
         .metrics = &worker->metrics,
         .dkim_keys = settings->dkim_keys,
         .listeners = &worker->listeners,

@@ -21,6 +21,7 @@ struct worker_settings {
     struct spool *spool;
     struct lane_limits *limits;
     struct admission *admission;
+    struct logins *logins;    /* NULL: nobody can log in */
     struct tls_services *tls; /* NULL: no TLS in either direction */
     struct hash_seed seed;
     const struct address *own_addresses; /* of all SMTP listeners */

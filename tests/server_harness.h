@@ -9,6 +9,7 @@
 #include "core/check.h"
 #include "smtp/received.h"
 #include "smtp/server.h"
+#include "smtp/xclient.h"
 #include "tests/message_fake.h"
 
 #include <stdio.h>
@@ -23,6 +24,7 @@ struct harness {
     struct slots slots;
     struct address peer;
     struct op room;
+    const struct server *server; /* the present session's */
     bool relay;
     int store_result;
     size_t reply_room;           /* size of the sink */
@@ -30,6 +32,8 @@ struct harness {
     bool closed;
     bool handshake;           /* STARTTLS was answered: the next input comes over TLS */
     enum start_tls start_tls; /* what the owner finds then */
+    bool may_xclient;
+    struct server_identity identity; /* who `tim` is */
 };
 
 /* ---- a stored message as text ---- */
@@ -109,9 +113,25 @@ static void put_body(struct sink *sink, struct span body)
     }
 }
 
+/* The fields that were added behind Received, which ends where a line is not folded. */
+static void put_added_fields(struct sink *sink, struct span head)
+{
+    bool received = true;
+    while (head.len) {
+        size_t line_len = span_find(head, '\r');
+        if (!received && line_len) {
+            sink_put(sink, SPAN("H: "));
+            put_escaped(sink, span_first(head, line_len));
+            sink_byte(sink, '\n');
+        }
+        head = span_skip(head, line_len + 2);
+        received = received && head.len && head.data[0] == '\t';
+    }
+}
+
 static void record_message(struct harness *harness, const struct message *message)
 {
-    char head[RECEIVED_TEXT + 8];
+    char head[RECEIVED_TEXT + 400];
     size_t head_len = text_copy(&message->head, 0, head, sizeof head);
     struct span end = span_skip(span_of(head, head_len), head_len - 4);
     check(message->head.len == head_len && memcmp(head, "Received: from ", 15) == 0);
@@ -121,15 +141,54 @@ static void record_message(struct harness *harness, const struct message *messag
     check(body && text_copy(&message->body, 0, body, body_len) == body_len);
     check(body_len == 0 || (body_len >= 2 && memcmp(body + body_len - 2, "\r\n", 2) == 0));
     put_envelope(&harness->stored, &message->envelope, span_equals(end, SPAN("\r\n\r\n")));
+    put_added_fields(&harness->stored, span_of(head, head_len));
     put_body(&harness->stored, span_of(body, body_len));
     free(body);
 }
 
 /* ---- the session ---- */
 
+/* An account may send as anybody but three. */
+static enum sender_verdict harness_may_send(void *context, const struct mailbox *sender)
+{
+    static const struct {
+        struct span domain;
+        enum sender_verdict verdict;
+    } odd[] = {
+        {SPAN("denied.example"), SENDER_DENIED},
+        {SPAN("fast.example"), SENDER_TOO_FAST},
+        {SPAN("stale.example"), SENDER_STALE},
+    };
+    for (size_t i = 0; i < countof(odd); i++)
+        if (span_equals(sender->domain, odd[i].domain))
+            return odd[i].verdict;
+    return SENDER_ACCEPT;
+}
+
+static bool harness_may_author(void *context, struct span domain)
+{
+    return !span_equals(domain, SPAN("denied.example"));
+}
+
+static enum become_result harness_become(void *context, const struct xclient *client,
+                                         const struct server_identity **ret_identity)
+{
+    struct harness *harness = context;
+    if (client->has_login && span_equals(client->login, SPAN("many")))
+        return BECOME_TOO_MANY;
+    if (client->has_login && !span_equals(client->login, SPAN("tim")))
+        return BECOME_NO_LOGIN;
+    *ret_identity = client->has_login ? &harness->identity : NULL;
+    if (client->has_address)
+        harness->peer = client->address;
+    return BECOME_DONE;
+}
+
 static enum relay_verdict harness_relay(void *context, const struct mailbox *recipient)
 {
     const struct harness *harness = context;
+    if (harness->server->identity)
+        return RELAY_ACCEPT;
     bool ours = span_equals(recipient->domain, SPAN("here.example"));
     if (ours && span_equals(recipient->local, SPAN("later")))
         return RELAY_LATER;
@@ -159,10 +218,15 @@ static void harness_init(struct harness *harness, size_t most)
                            .messages_per_connection = 100,
                            .errors = 1000,
                            .junk_commands = 1000,
+                           .login_failures = 3,
                            .command_line = 2048},
                 .may_relay = harness_relay,
                 .metrics = &harness->metrics,
+                .may_send = harness_may_send,
+                .may_author = harness_may_author,
+                .become = harness_become,
             },
+        .identity = {.name = SPAN("tim")},
     };
     harness->peer.v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr = {htonl(0xc0000207)}};
     op_init(&harness->room, harness_room);
@@ -196,6 +260,38 @@ static void harness_shake(struct harness *harness, struct server *server)
     server_secured(server, &facts);
 }
 
+/* Accounts: `tim` with "secret", and by SCRAM `user` with "pencil"; `busy` cannot be decided. */
+static void harness_login(struct harness *harness, struct server *server, struct sink *sink)
+{
+    static const uint8_t random[SASL_RANDOM];
+    struct scram_verifier verifier;
+    struct span name = server_auth_name(server);
+    bool busy = span_equals(name, SPAN("busy"));
+    switch (server_auth_question(server)) {
+    case AUTH_VERIFIER:
+        check(password_scram(SPAN("{SCRAM-SHA-256}4096,W22ZaJ0SNY7soEsUEjb6gQ==,"
+                                  "WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=,"
+                                  "wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="),
+                             &verifier));
+        if (busy)
+            server_authenticated(server, AUTH_LATER, NULL, sink);
+        else
+            server_auth_verifier(server, &verifier, random, sink);
+        return;
+    case AUTH_PASSWORD: {
+        bool good = span_equals(name, SPAN("tim")) &&
+                    span_equals(server_auth_password(server), SPAN("secret"));
+        enum auth_result result = busy ? AUTH_LATER : good ? AUTH_GOOD : AUTH_WRONG;
+        server_authenticated(server, result, &harness->identity, sink);
+        return;
+    }
+    default:
+        server_authenticated(server,
+                             server_auth_question(server) == AUTH_PROVED ? AUTH_GOOD : AUTH_WRONG,
+                             &harness->identity, sink);
+    }
+}
+
 /* Gives the session one receive's worth of input. The input is copied to memory of exactly its
  * size, so that a read beyond it is seen, and is gone afterwards. */
 static void harness_feed(struct harness *harness, struct server *server, struct span input)
@@ -214,6 +310,10 @@ static void harness_feed(struct harness *harness, struct server *server, struct 
         enum server_want want = server_input(server, &rest, &sink, HARNESS_WALL_MS);
         if (want == WANT_STORE && sink.capacity - sink.len >= SERVER_REPLY_ROOM) {
             harness_store(harness, server, &sink);
+            continue;
+        }
+        if (want == WANT_AUTH && sink.capacity - sink.len >= SERVER_REPLY_ROOM) {
+            harness_login(harness, server, &sink);
             continue;
         }
         if (want == WANT_TLS) {
@@ -246,7 +346,9 @@ static void harness_begin(struct harness *harness, struct server *server)
     slots_init(&harness->slots, server_slot_size(&harness->settings.limits), 8, 4);
     harness->settings.share = &harness->share;
     harness->settings.slots = &harness->slots;
+    harness->server = server;
     server_init(server, &harness->settings, &harness->peer, harness, &harness->room);
+    server->may_xclient = harness->may_xclient;
 }
 
 /* Ends it; everything borrowed must have come back. */

@@ -45,12 +45,13 @@ static enum sasl_want take_line(struct sasl *sasl, struct span line, bool raw,
 
 static bool go_on(struct sasl *sasl, enum sasl_want want, struct sink *challenge)
 {
+    static const uint8_t random[SASL_RANDOM];
     struct scram_verifier verifier;
     switch (want) {
     case SASL_VERIFIER:
         check(sasl_name(sasl).len > 0 && sasl_name(sasl).len <= SASL_NAME);
         check(password_scram(span_string(stored), &verifier));
-        return sasl_verify(sasl, &verifier, challenge) == SASL_CHALLENGE;
+        return sasl_verify(sasl, &verifier, random, challenge) == SASL_CHALLENGE;
     case SASL_PASSWORD:
         check(sasl_name(sasl).len > 0 && password_fit(sasl_password(sasl)));
         return false;
@@ -64,12 +65,11 @@ static bool go_on(struct sasl *sasl, enum sasl_want want, struct sink *challenge
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const uint8_t random[18];
     struct sasl sasl;
     if (size == 0)
         return 0;
     struct span rest = span_of(data + 1, size - 1);
-    sasl_begin(&sasl, (enum sasl_mechanism)((data[0] >> 1) % SASL_MECHANISMS), random);
+    sasl_begin(&sasl, (enum sasl_mechanism)((data[0] >> 1) % SASL_MECHANISMS));
     for (unsigned lines = 0; lines < 8; lines++) {
         char text[1024];
         struct sink challenge;

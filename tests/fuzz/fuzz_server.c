@@ -21,10 +21,14 @@ static void set_up(struct harness *harness, uint8_t choice)
                                                           .messages_per_connection = 3,
                                                           .errors = 4,
                                                           .junk_commands = 5,
-                                                          .command_line = 64};
+                                                          .command_line = 64,
+                                                          .login_failures = 2};
     harness->share.append_error = choice & 8 ? -ENOMEM : 0;
     harness->store_result = choice & 16 ? -EIO : 0;
     harness->settings.starttls = choice & 64;
+    harness->settings.mechanisms_clear = choice & 128 ? 7 : 0;
+    harness->settings.mechanisms_tls = 7;
+    harness->settings.submission = harness->may_xclient = choice & 128;
     harness->reply_room = choice & 32 ? SERVER_REPLY_ROOM : 4 * SERVER_REPLY_ROOM;
 }
 

@@ -539,6 +539,18 @@ static void test_mistakes(void **state)
          "f:6:11: another [[listener]] has this address, in line 3"},
         {"[[listener]]\naddress = \"127.0.0.1:80\"\nservice = \"http\"\nrelay_from = [\"::1\"]\n",
          "f:8:14: 'relay_from' in [[listener]]: only a listener for \"smtp\" relays"},
+        {"[[listener]]\naddress = \"127.0.0.1:587\"\nservice = \"submission\"\n",
+         "f:7:11: 'service' in [[listener]]: a listener for \"submission\" needs 'passwd_file' in "
+         "[accounts], else nobody could log in"},
+        {"[[listener]]\naddress = \"127.0.0.1:587\"\nservice = \"submission\"\nrelay_from = "
+         "[\"::1\"]\n[accounts]\npasswd_file = \"p\"\n",
+         "f:8:14: 'relay_from' in [[listener]]: only a listener for \"smtp\" relays"},
+        {"[accounts]\nfailure_delay = \"10s\"\nfailure_delay_most = \"5s\"\n",
+         "f:7:22: 'failure_delay_most' in [accounts] is shorter than 'failure_delay'"},
+        {"[domain.\"*\"]\nrelay_to = true\n",
+         "f:5:9: [domain.\"*\"]: the name is not a domain in ASCII"},
+        {"[domain.\"a.b\"]\nrelay_to = true\n[domain.\"A.b\"]\nrelay_to = false\n",
+         "f:7:9: [domain.\"a.b\"] is there twice (domains have no case)"},
         {"[bounce]\ndelay_after = \"5d\"\n", "f:6:15: 'delay_after' in [bounce] is not before "
                                              "'max_age' in [retry]: no delay would ever be "
                                              "reported"},
@@ -757,7 +769,7 @@ static void test_document(void **state)
     }
     assert_non_null(
         strstr(text.data, "| `connect_timeout` | duration, 100ms to 1h | `\"60s\"` | "));
-    assert_non_null(strstr(text.data, "| `service` | `\"smtp\"`, `\"http\"` | `\"smtp\"` | "));
+    assert_non_null(strstr(text.data, "| `service` | `\"smtp\"`, `\"submission\"`, `\"http\"` | `\"smtp\"` | "));
     free(text.data);
 }
 

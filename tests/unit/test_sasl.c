@@ -14,7 +14,8 @@
 
 enum { TEXT = 2048 };
 
-static const uint8_t octets[18] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18};
+static const uint8_t octets[SASL_RANDOM] = {1,  2,  3,  4,  5,  6,  7,  8,  9,
+                                            10, 11, 12, 13, 14, 15, 16, 17, 18};
 
 struct talk {
     struct sasl sasl;
@@ -24,7 +25,7 @@ struct talk {
 
 static void begin(struct talk *talk, enum sasl_mechanism mechanism)
 {
-    sasl_begin(&talk->sasl, mechanism, octets);
+    sasl_begin(&talk->sasl, mechanism);
 }
 
 /* The message in memory of exactly its size. */
@@ -146,7 +147,7 @@ static enum sasl_want verify(struct talk *talk)
 {
     struct scram_verifier verifier = pencil();
     sink_init(&talk->challenge, talk->text, sizeof talk->text);
-    return sasl_verify(&talk->sasl, &verifier, &talk->challenge);
+    return sasl_verify(&talk->sasl, &verifier, octets, &talk->challenge);
 }
 
 /* What a client that knows `password` answers to the server-first in `talk`; `bare` and `binding`

@@ -24,7 +24,7 @@ struct transcript {
     size_t step_count;
     size_t secured[16]; /* offsets in `input` where the client makes its TLS handshake */
     size_t secured_count;
-    char tenant[64], campaign[64];
+    char tenant[64], campaign[64], account_tenant[64];
 };
 
 /* ---- reading a transcript ---- */
@@ -125,6 +125,15 @@ static struct span keep(char *storage, struct span text)
     return span_of(storage, text.len);
 }
 
+/* "safe": passwords only over TLS; "any": always. */
+static void set_auth(struct harness *harness, struct span value)
+{
+    const unsigned all = 1u << SASL_PLAIN | 1u << SASL_LOGIN | 1u << SASL_SCRAM_SHA_256;
+    harness->settings.mechanisms_tls = all;
+    harness->settings.mechanisms_clear =
+        span_equals(value, SPAN("any")) ? all : 1u << SASL_SCRAM_SHA_256;
+}
+
 static void set_option(struct transcript *transcript, struct span text)
 {
     struct harness *harness = &transcript->harness;
@@ -132,7 +141,17 @@ static void set_option(struct transcript *transcript, struct span text)
     struct span value = span_trim(span_skip(text, name.len));
     uint64_t number = 0;
     bool is_number = span_decimal(value, UINT64_MAX, &number);
-    if (span_equals(name, SPAN("starttls")))
+    if (span_equals(name, SPAN("auth")))
+        set_auth(harness, value);
+    else if (span_equals(name, SPAN("submission")))
+        harness->settings.submission = span_equals(value, SPAN("yes"));
+    else if (span_equals(name, SPAN("xclient")))
+        harness->may_xclient = span_equals(value, SPAN("yes"));
+    else if (span_equals(name, SPAN("account-bound")))
+        harness->identity.bound = span_equals(value, SPAN("yes"));
+    else if (span_equals(name, SPAN("account-tenant")))
+        harness->identity.tenant = keep(transcript->account_tenant, value);
+    else if (span_equals(name, SPAN("starttls")))
         harness->settings.starttls = span_equals(value, SPAN("yes"));
     else if (span_equals(name, SPAN("tls-busy")))
         harness->start_tls = span_equals(value, SPAN("yes")) ? START_TLS_BUSY : START_TLS_GO;
@@ -184,7 +203,7 @@ static void read_line(struct transcript *transcript, struct span line, char *bef
     } else if (kind == 'S') {
         sink_put(&transcript->replies, text);
         sink_byte(&transcript->replies, '\n');
-    } else if (kind == 'M' || kind == 'B') {
+    } else if (kind == 'M' || kind == 'B' || kind == 'H') {
         sink_put(&transcript->stored, line);
         if (line.len == 2)
             sink_byte(&transcript->stored, ' ');

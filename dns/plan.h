@@ -59,7 +59,7 @@ struct plan {
         uint8_t class;
         uint16_t subject, detail;
     } enhanced;
-    char text[PLAN_TEXT]; /* one line of printable ASCII */
+    char *text; /* one line of printable ASCII, behind the plan; NULL if PLAN_OK */
 
     struct span site; /* site name (MX roll-up); the same on every worker. Empty unless PLAN_OK */
     bool authentic;   /* AD on the MX answer */

@@ -54,7 +54,8 @@ static void write_reply(const struct plan_work *work, bool temporary, struct pla
     plan->enhanced.subject = reply.subject;
     plan->enhanced.detail = reply.detail;
     struct sink sink;
-    sink_init(&sink, plan->text, sizeof(plan->text) - 1);
+    plan->text = (char *)(plan + 1);
+    sink_init(&sink, plan->text, PLAN_TEXT - 1);
     sink_format(&sink, "%s%s%s%s", reply.before, work->subject, reply.behind,
                 plan->status == PLAN_TEMPORARY ? failure_text(work->error) : "");
 }
@@ -114,7 +115,8 @@ static void place_hosts(const struct plan_work *work, const struct plan_size *si
 /* The plan's parts in one block behind it: hosts, addresses, texts. */
 struct plan *plan_new(const struct plan_work *work, enum plan_status status, bool temporary)
 {
-    struct plan_size size = status == PLAN_OK ? measure(work) : (struct plan_size){0};
+    struct plan_size size =
+        status == PLAN_OK ? measure(work) : (struct plan_size){.text = PLAN_TEXT};
     struct plan *plan = calloc(1, sizeof(*plan) + size.hosts * sizeof(struct plan_host) +
                                       size.addresses * sizeof(struct plan_address) + size.text);
     if (!plan)

@@ -46,6 +46,7 @@ int egress_init(struct egress *egress, struct loop *loop, const struct egress_se
     *egress = (struct egress){.loop = loop, .settings = *settings, .source = SPAN("default")};
     list_init(&egress->old_routes);
     list_init(&egress->old_lanes);
+    list_init(&egress->to_ask);
     list_init(&egress->deliveries);
     traces_init(&egress->traces);
     chunk_pool_init(&egress->chunks, EGRESS_CHUNKS, 4 << 20);

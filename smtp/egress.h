@@ -23,8 +23,8 @@
 #include "queue/share.h"
 #include "queue/suspensions.h"
 #include "smtp/lane_limit.h"
-#include "smtp/trace.h"
 #include "smtp/tls_peers.h"
+#include "smtp/trace.h"
 
 struct egress_settings {
     const struct config *config;
@@ -46,8 +46,10 @@ struct egress {
     struct map routes;                 /* by domain */
     struct map lanes;                  /* by key */
     struct list old_routes, old_lanes; /* least recently used first */
-    struct list deliveries;            /* all, by delivery.all */
-    struct traces traces;              /* of what they say */
+    struct list to_ask;     /* routes that wait for their look-up, first come first served */
+    unsigned asking;        /* look-ups that run */
+    struct list deliveries; /* all, by delivery.all */
+    struct traces traces;   /* of what they say */
     uint32_t delivery_count;
     struct tls_peers tls_peers;
     struct chunk_pool chunks; /* for the texts of replies while a row is borrowed */

@@ -1,12 +1,17 @@
 /* The plan of a temporary failure is kept for a moment too (its expires_ns), so that a broken name
  * server is not asked once per queue. A queue whose rows are being settled in turns is not in any
- * list; when new rows become due it is announced again and asks again, from the cache. */
+ * list; when new rows become due it is announced again and asks again, from the cache.
+ *
+ * A start over a million queues announces them all at once: only so many look-ups run at a time
+ * (each holds 3 KB), the other routes stand in line, and only so many routes are remembered. */
 #include "smtp/route.h"
 
 #include "smtp/lane.h"
 #include "smtp/suspended.h"
 
 #include <stdlib.h>
+
+enum { ASKING_MAX = 512, ROUTES_KEPT = 16384 };
 
 static const struct config_route *configured(const struct config *config, struct span domain)
 {
@@ -33,8 +38,18 @@ static struct route *find(struct egress *egress, struct span domain, uint64_t ha
 
 static void on_plan(struct op *op);
 
+/* The one that was not used for longest, if nobody waits for it. */
+static void forget_oldest(struct egress *egress)
+{
+    struct list_link *link = list_first(&egress->old_routes);
+    struct route *oldest = link ? container_of(link, struct route, old) : NULL;
+    if (egress->routes.count >= ROUTES_KEPT && oldest && route_unused(oldest))
+        route_free(oldest);
+}
+
 static struct route *add(struct egress *egress, struct span domain, uint64_t hash)
 {
+    forget_oldest(egress);
     struct route *route = calloc(1, sizeof *route + domain.len);
     if (!route)
         return NULL;
@@ -102,10 +117,30 @@ static void follow_plan(struct route *route, struct queue *queue)
         settle_without_memory(route->egress, queue);
 }
 
+static void ask(struct route *route);
+
+/* A look-up has ended: the next in line. When draining, nobody asks any more, and queues may be
+ * left as they are. */
+static void ask_next(struct egress *egress)
+{
+    struct list_link *link;
+    egress->asking--;
+    while (egress->asking < ASKING_MAX && (link = list_take_first(&egress->to_ask))) {
+        struct route *route = container_of(link, struct route, to_ask);
+        if (!egress->draining) {
+            ask(route);
+            continue;
+        }
+        while (list_take_first(&route->waiting))
+            continue;
+    }
+}
+
 static void on_plan(struct op *op)
 {
     struct route *route = container_of(op, struct route, request.op);
     struct list waiting;
+    ask_next(route->egress);
     list_init(&waiting);
     list_append_all(&waiting, &route->waiting);
     if (op->result == 0) {
@@ -127,6 +162,11 @@ static void on_plan(struct op *op)
 static void ask(struct route *route)
 {
     struct egress *egress = route->egress;
+    if (egress->asking == ASKING_MAX) {
+        list_append(&egress->to_ask, &route->to_ask);
+        return;
+    }
+    egress->asking++;
     struct span domain = span_of(route->domain, route->domain_len);
     route->asked_ns = egress->loop->now_ns;
     const struct config_route *fixed = configured(egress->settings.config, domain);
@@ -180,7 +220,7 @@ void route_queue(struct egress *egress, struct queue *queue)
         return;
     }
     list_append(&route->waiting, &queue->want);
-    if (op_idle(&route->request.op))
+    if (op_idle(&route->request.op) && !list_linked(&route->to_ask))
         ask(route);
 }
 

@@ -20,8 +20,9 @@ struct route_error {
 struct route {
     struct egress *egress;
     struct map_node by_domain;
-    struct list_link old; /* in egress->old_routes */
-    struct list waiting;  /* queues, by queue.want */
+    struct list_link old;    /* in egress->old_routes */
+    struct list waiting;     /* queues, by queue.want */
+    struct list_link to_ask; /* in egress->to_ask: too many look-ups run */
     struct plan_request request;
     struct plan *plan; /* NULL: none yet, or expired */
     struct route_error *error; /* the last one; NULL: none yet */

@@ -40,6 +40,12 @@ class Rows(unittest.TestCase):
         self.assert_row(output, "delivered", "5,000")
         self.assertIn("0 twice, 0 still queued", output)
 
+    def test_more_queues_than_routes(self):
+        """More domains than look-ups run at a time, and more than are remembered."""
+        output = self.run_rows("40000", "--queues", "40000", "--body", "64")
+        self.assert_row(output, "delivered", "40,000")
+        self.assertIn("0 twice, 0 still queued", output)
+
     def test_killed_in_the_middle(self):
         output = self.run_rows("5000", "--queues", "10", "--kill")
         self.assert_row(output, "delivered", "5,000")

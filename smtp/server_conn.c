@@ -180,11 +180,11 @@ static void send_greeting(struct session *session)
 static bool end_handshake(struct session *session, unsigned events)
 {
     struct metrics *metrics = ingress_of(session)->settings.metrics;
+    bool failed = events & (CONN_ERROR | CONN_EOF | CONN_TIMEOUT);
     if (!(events & CONN_SECURED)) {
-        if (!(events & (CONN_ERROR | CONN_EOF | CONN_TIMEOUT)))
-            return false; /* woken by a drain: nothing can be said now */
-        metric_add(metrics, METRIC_TLS_IN_FAILED, 1);
-        conn_abort(&session->conn);
+        metric_add(metrics, METRIC_TLS_IN_FAILED, failed);
+        if (failed || ingress_of(session)->draining) /* nothing can be said now, or is lost */
+            conn_abort(&session->conn);
         return false;
     }
     leave_gate(session);

@@ -378,8 +378,11 @@ class Enemies(Base):
 
     def test_drain_with_handshakes(self):
         """Stopping while handshakes stall and sessions are idle: what can be told is told."""
-        self.start(delivery={"system_shutdown_timeout": "1s"})
+        self.start(delivery={"system_shutdown_timeout": "1h"})
         self.plain(self.implicit)
+        waiting = self.plain()
+        waiting.sendall(b"STARTTLS\r\n")
+        waiting.recv(4096)
         with self.client() as client:
             client.ehlo()
             self.ringpost.stop()

@@ -6,63 +6,17 @@
  * verdicts through the client (client_lost) and is no reason to avoid the host. A transaction whose
  * result leaves recipients untried is begun again at once on a healthy connection; otherwise the
  * row goes back and is due again. */
-#include "smtp/delivery.h"
+#include "smtp/delivery_private.h"
 
-#include "core/conn.h"
-#include "smtp/client.h"
 #include "smtp/route.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
 enum { DELIVERY_ARENA = 256 * 1024, DELIVERY_IOV = CONN_IOV };
 
-/* A row on its way; as many as the client may have transactions open. */
-struct borrowed {
-    struct row *row; /* NULL: free */
-    struct verdict *verdicts;
-    struct arena arena;
-    uint64_t started_ms, started_ns;
-};
-
-struct delivery {
-    struct conn conn;
-    struct client client;
-    struct client_settings client_settings;
-    struct lane *lane;
-    struct list_link all, idle;
-    struct borrowed borrowed[CLIENT_FLIGHTS];
-    struct plan_address to;
-    struct address to_address, local;
-    uint32_t number;
-    uint64_t traced; /* see trace_event.interesting */
-    uint64_t opened_ns, talking_ns;
-    uint32_t progress_seen;
-    bool talking;     /* the connection is up, the client is initialised */
-    bool established; /* through greeting and EHLO; the lane knows */
-    bool failed_told; /* lane_connect_failed was called */
-    char host_name[256];
-    uint16_t host_name_len;
-};
-
 static struct delivery *of_conn(struct conn *conn)
 {
     return container_of(conn, struct delivery, conn);
-}
-
-static const struct config_delivery *config_of(const struct delivery *delivery)
-{
-    return &delivery->lane->egress->settings.config->delivery;
-}
-
-static struct loop *loop_of(const struct delivery *delivery)
-{
-    return delivery->lane->egress->loop;
-}
-
-static struct span host_name(const struct delivery *delivery)
-{
-    return span_of(delivery->host_name, delivery->host_name_len);
 }
 
 /* ---- rows ---- */
@@ -103,8 +57,8 @@ static bool borrow(struct delivery *delivery, struct row *row)
         return false;
     }
     borrowed->row = row;
-    borrowed->started_ms = loop_of(delivery)->wall_ms;
-    borrowed->started_ns = loop_of(delivery)->now_ns;
+    borrowed->started_ms = delivery_loop(delivery)->wall_ms;
+    borrowed->started_ns = delivery_loop(delivery)->now_ns;
     begin_transaction(delivery, borrowed);
     return true;
 }
@@ -119,7 +73,7 @@ static void settle(struct delivery *delivery, struct borrowed *borrowed,
         .verdicts = borrowed->verdicts,
         .source = delivery->lane->egress->source,
         .site = delivery->lane->site,
-        .peer_name = host_name(delivery),
+        .peer_name = delivery_host_name(delivery),
         .peer = delivery->to_address,
         .local = delivery->local,
         .protocol = client_protocol(&delivery->client),
@@ -148,7 +102,7 @@ static void count_result(struct delivery *delivery, const struct borrowed *borro
 {
     struct lane *lane = delivery->lane;
     struct metrics *metrics = lane->egress->settings.metrics;
-    const struct loop *loop = loop_of(delivery);
+    const struct loop *loop = delivery_loop(delivery);
     lane_count(lane, LABELLED_SITE_DELIVERED, result->delivered);
     lane_count(lane, LABELLED_SITE_DEFERRED, result->deferred);
     lane_count(lane, LABELLED_SITE_BOUNCED, result->failed);
@@ -193,7 +147,7 @@ static void take_results(struct delivery *delivery)
 static bool may_take_more(const struct delivery *delivery)
 {
     return !delivery->lane->egress->draining &&
-           delivery->client.begun < config_of(delivery)->max_deliveries_per_connection &&
+           delivery->client.begun < delivery_config(delivery)->max_deliveries_per_connection &&
            !lane_should_hand_over(delivery->lane, delivery->opened_ns);
 }
 
@@ -204,128 +158,6 @@ static void begin_what_can(struct delivery *delivery)
         if (!row || !borrow(delivery, row))
             return;
     }
-}
-
-/* ---- TLS ---- */
-
-static struct tls_host tls_host(const struct delivery *delivery)
-{
-    return (struct tls_host){.name = host_name(delivery), .address = &delivery->to};
-}
-
-static bool is_insecure(enum tls_policy policy)
-{
-    return policy == TLS_OPPORTUNISTIC_INSECURE || policy == TLS_REQUIRED_INSECURE;
-}
-
-/* Whether mail may go in the clear where TLS was tried in vain. */
-static bool clear_may_follow(const struct delivery *delivery)
-{
-    enum tls_policy policy = delivery->lane->tls;
-    return policy == TLS_OPPORTUNISTIC_INSECURE ||
-           (policy == TLS_OPPORTUNISTIC && config_of(delivery)->reconnect_in_clear);
-}
-
-static enum tls_policy policy_now(const struct delivery *delivery)
-{
-    struct egress *egress = delivery->lane->egress;
-    enum tls_policy policy = delivery->lane->tls;
-    struct tls_host host = tls_host(delivery);
-    bool opportunistic = policy == TLS_OPPORTUNISTIC || policy == TLS_OPPORTUNISTIC_INSECURE;
-    if (!egress->settings.tls && opportunistic)
-        return TLS_DISABLED;
-    if (clear_may_follow(delivery) &&
-        tls_peers_broken(&egress->tls_peers, &host, egress->loop->now_ns))
-        return TLS_DISABLED;
-    return policy;
-}
-
-/* True: the next connection to this host goes in the clear. */
-static bool remember_broken(struct delivery *delivery)
-{
-    struct egress *egress = delivery->lane->egress;
-    struct tls_host host = tls_host(delivery);
-    uint64_t until_ns =
-        egress->loop->now_ns + config_of(delivery)->remember_broken_tls_ms * NS_PER_MS;
-    return clear_may_follow(delivery) && tls_peers_set_broken(&egress->tls_peers, &host, until_ns);
-}
-
-static struct tls *new_session(struct delivery *delivery)
-{
-    struct egress *egress = delivery->lane->egress;
-    struct tls_host host = tls_host(delivery);
-    struct tls_session *resume = tls_peers_take(&egress->tls_peers, &host);
-    struct tls_client_options options = {
-        .name = host.name, .insecure = is_insecure(delivery->lane->tls), .resume = resume};
-    struct tls_context *context = tls_service_context(egress->settings.tls);
-    struct tls *tls = tls_new_client(context, &options);
-    tls_context_free(context);
-    if (resume && tls_session_single_use(resume))
-        resume = tls_session_free(resume);
-    tls_peers_keep(&egress->tls_peers, &host, resume);
-    return tls;
-}
-
-static void insecure(struct delivery *delivery, struct span why)
-{
-    metric_add(delivery->lane->egress->settings.metrics, METRIC_TLS_OUT_FAILED, 1);
-    client_insecure(&delivery->client, why);
-}
-
-static void begin_handshake(struct delivery *delivery)
-{
-    uint64_t wait_ms = config_of(delivery)->starttls_timeout_ms;
-    if (!delivery->lane->egress->settings.tls)
-        insecure(delivery, SPAN("no roots were loaded"));
-    else if (!conn_start_tls(&delivery->conn, new_session(delivery),
-                             loop_of(delivery)->now_ns + wait_ms * NS_PER_MS))
-        insecure(delivery, SPAN("out of memory"));
-}
-
-static void handshake_failed(struct delivery *delivery, unsigned events)
-{
-    char text[CLIENT_TEXT];
-    struct sink sink;
-    sink_init(&sink, text, sizeof text);
-    const char *error = strerrordesc_np(delivery->conn.error);
-    if (delivery->conn.error == EPROTO)
-        tls_put_trouble(conn_session(&delivery->conn), &sink);
-    else if (events & CONN_ERROR)
-        sink_put(&sink, span_string(error ? error : "unknown error"));
-    else if (events & CONN_EOF)
-        sink_put(&sink, SPAN("the connection was closed during the handshake"));
-    else
-        sink_put(&sink, SPAN("the handshake was not done in time"));
-    insecure(delivery, sink_span(&sink));
-}
-
-static void handshake_done(struct delivery *delivery)
-{
-    struct metrics *metrics = delivery->lane->egress->settings.metrics;
-    metric_add(metrics, METRIC_TLS_OUT, 1);
-    metric_add(metrics, METRIC_TLS_OUT_RESUMED, conn_facts(&delivery->conn)->resumed);
-    client_secured(&delivery->client);
-}
-
-/* False: it still runs. */
-static bool end_handshake(struct delivery *delivery, unsigned events)
-{
-    if (events & CONN_SECURED)
-        handshake_done(delivery);
-    else if (events & (CONN_ERROR | CONN_EOF | CONN_TIMEOUT))
-        handshake_failed(delivery, events);
-    else
-        return false;
-    return true;
-}
-
-/* A ticket comes when the server likes, TLS 1.3's behind the handshake. */
-static void keep_session(struct delivery *delivery)
-{
-    struct tls *tls = conn_session(&delivery->conn);
-    struct tls_host host = tls_host(delivery);
-    if (tls)
-        tls_peers_keep(&delivery->lane->egress->tls_peers, &host, tls_take_session(tls));
 }
 
 /* ---- tracing ---- */
@@ -403,7 +235,7 @@ static void tell_failed(struct delivery *delivery, const struct reply_summary *r
         return;
     delivery->failed_told = true;
     struct connect_failure failure = {
-        .reply = *reply, .peer_name = host_name(delivery), .peer = delivery->to_address};
+        .reply = *reply, .peer_name = delivery_host_name(delivery), .peer = delivery->to_address};
     lane_connect_failed(delivery->lane, &delivery->to, &failure);
 }
 
@@ -424,14 +256,14 @@ static void connect_failed(struct delivery *delivery, bool timeout)
 
 static void start_talking(struct delivery *delivery)
 {
-    delivery->client_settings.tls = policy_now(delivery);
+    delivery->client_settings.tls = delivery_policy(delivery);
     client_init(&delivery->client, &delivery->client_settings);
     delivery->talking = true;
-    delivery->talking_ns = loop_of(delivery)->now_ns;
+    delivery->talking_ns = delivery_loop(delivery)->now_ns;
     metric_observe(delivery->lane->egress->settings.metrics, HISTOGRAM_CONNECT_SECONDS,
                    delivery->talking_ns - delivery->opened_ns);
     delivery->progress_seen = client_progress(&delivery->client) - 1;
-    if (io_local_address(loop_of(delivery)->io, delivery->conn.fd, &delivery->local) < 0)
+    if (io_local_address(delivery_loop(delivery)->io, delivery->conn.fd, &delivery->local) < 0)
         delivery->local = (struct address){0};
 }
 
@@ -453,11 +285,12 @@ static void notice_state(struct delivery *delivery)
     if (!delivery->established && (state == CLIENT_READY || state == CLIENT_BUSY)) {
         delivery->established = true;
         metric_observe(delivery->lane->egress->settings.metrics, HISTOGRAM_GREETING_SECONDS,
-                       loop_of(delivery)->now_ns - delivery->talking_ns);
+                       delivery_loop(delivery)->now_ns - delivery->talking_ns);
         lane_established(delivery->lane, &delivery->to);
     }
     if (client_trouble(&delivery->client) == CLIENT_INSECURE && !delivery->failed_told)
-        delivery->failed_told = remember_broken(delivery); /* then the lane need not know */
+        delivery->failed_told =
+            delivery_remember_broken(delivery); /* then the lane need not know */
     if (client_trouble(&delivery->client) != CLIENT_FINE)
         tell_failed(delivery, client_failure(&delivery->client));
 }
@@ -466,8 +299,8 @@ static void become_idle(struct delivery *delivery)
 {
     if (!list_linked(&delivery->idle))
         lane_idle(delivery->lane, &delivery->idle);
-    conn_deadline(&delivery->conn,
-                  loop_of(delivery)->now_ns + config_of(delivery)->idle_timeout_ms * NS_PER_MS);
+    conn_deadline(&delivery->conn, delivery_loop(delivery)->now_ns +
+                                       delivery_config(delivery)->idle_timeout_ms * NS_PER_MS);
 }
 
 static void end_idling(struct delivery *delivery)
@@ -483,7 +316,7 @@ static void move_deadline(struct delivery *delivery)
         return;
     delivery->progress_seen = progress;
     conn_deadline(&delivery->conn,
-                  loop_of(delivery)->now_ns + client_wait_ms(&delivery->client) * NS_PER_MS);
+                  delivery_loop(delivery)->now_ns + client_wait_ms(&delivery->client) * NS_PER_MS);
 }
 
 /* After the client has seen everything: what to do with the connection. */
@@ -497,7 +330,7 @@ static void decide(struct delivery *delivery)
         client_quit(&delivery->client);
     send_what_can(delivery);
     if (client_handshake_due(&delivery->client) && !client_output_held(&delivery->client)) {
-        begin_handshake(delivery);
+        delivery_begin_handshake(delivery);
         notice_state(delivery); /* it may have failed at once */
     }
     take_results(delivery); /* of a transaction that needed no connection: not expressible there */
@@ -563,7 +396,7 @@ static void advance(struct conn *conn)
     if (events & CONN_CONNECTED)
         start_talking(delivery);
     if (client_handshake_due(&delivery->client) && conn_session(conn)) {
-        if (!end_handshake(delivery, events))
+        if (!delivery_end_handshake(delivery, events))
             return;
         if (client_state(&delivery->client) == CLIENT_FAILED) {
             decide(delivery);
@@ -574,7 +407,7 @@ static void advance(struct conn *conn)
         if (events & CONN_SENT)
             client_sent(&delivery->client);
         read_replies(delivery);
-        keep_session(delivery);
+        delivery_keep_session(delivery);
     }
     if (events & (CONN_ERROR | CONN_EOF | CONN_TIMEOUT)) {
         lost(delivery, !(events & (CONN_ERROR | CONN_EOF)));
@@ -616,8 +449,8 @@ void delivery_start(struct list_link *idle, struct row *row)
 {
     struct delivery *delivery = container_of(idle, struct delivery, idle);
     if (borrow(delivery, row))
-        conn_deadline(&delivery->conn,
-                      loop_of(delivery)->now_ns + client_wait_ms(&delivery->client) * NS_PER_MS);
+        conn_deadline(&delivery->conn, delivery_loop(delivery)->now_ns +
+                                           client_wait_ms(&delivery->client) * NS_PER_MS);
     decide(delivery);
 }
 
@@ -652,7 +485,7 @@ bool delivery_tell(const struct list_link *all, const struct row *row, struct si
         if (borrowed->row != row)
             continue;
         sink_put(sink, SPAN("in delivery to "));
-        sink_put(sink, host_name(delivery));
+        sink_put(sink, delivery_host_name(delivery));
         sink_put(sink, SPAN(" ("));
         address_put(&delivery->to_address, sink);
         sink_put(sink, SPAN("): "));

@@ -1,19 +1,22 @@
 /* The scenario: injectors, receiving servers, two or three workers, and whatever the seed brings:
  * lost connections, temporary failures, slow peers, dead hosts, crashes between any two events,
- * clean stops, a full disk, a stepped clock, mail that nobody takes until it expires. After a while
- * the world becomes calm, and then everything promised must have come to its end, the store must be
- * empty of mail, and each duplicate must have its excuse. After each life, and now and then within
- * one, `queue check` must find no illegal state. */
+ * clean stops, a full disk, a stepped clock, an administrator at work, mail that nobody takes until
+ * it expires. After a while the world becomes calm, and then everything promised must have come to
+ * its end, the store must be empty of mail, and each duplicate must have its excuse. After each
+ * life, and now and then within one, `queue check` must find no illegal state. */
 #include "core/clock.h"
 #include "core/config.h"
+#include "queue/admin.h"
 #include "queue/check.h"
 #include "queue/event.h"
 #include "queue/journal.h"
+#include "smtp/suspended.h"
 #include "smtp/worker.h"
 #include "tests/sim/auditor.h"
 #include "tests/sim/peers.h"
 #include "tests/sim/sim.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -293,6 +296,64 @@ static void on_clock_step(void *context, uint64_t argument)
     world.wall_offset_ms = step_ms;
 }
 
+/* ---- an administrator ---- */
+
+static void run_job(const struct admin_order *order)
+{
+    struct admin_job *job = admin_job_new(order);
+    check(job);
+    for (unsigned i = 0; i < process.count; i++) {
+        int result = share_admin(process.workers[i].share, job);
+        check(result == 0 || result == -ECANCELED);
+    }
+    admin_job_put(job);
+}
+
+static void suspend_or_resume(struct span domain)
+{
+    struct suspension suspension = {
+        .scope = SUSPEND_DOMAIN,
+        .name = domain,
+        .until_ms = clock_wall_ms() + 1000 + world_draw(120000),
+    };
+    bool resumes = world_chance(300);
+    say(resumes ? "a domain is resumed" : "a domain is suspended");
+    for (unsigned i = 0; i < process.count; i++) {
+        struct egress *egress = &process.workers[i].egress;
+        if (resumes)
+            egress_resume(egress, SUSPEND_DOMAIN, domain);
+        else
+            check(egress_suspend(egress, &suspension) == 0);
+    }
+}
+
+/* What changes nothing about which mail must arrive: mail is hurried, held back for a while, and
+ * given to other tenants, whichever rows are just lent, loading or being settled. */
+static void on_administrator(void *context, uint64_t argument)
+{
+    static const struct span domains[] = {SPAN("d0.test"), SPAN("d1.test"), SPAN("d2.test")};
+    static const struct span tenants[] = {SPAN(""), SPAN("red"), SPAN("blue")};
+    struct admin_order order = {.action = ADMIN_FLUSH};
+    if (world.calm)
+        return;
+    world_later((1 + world_draw(60)) * NS_PER_S, false, on_administrator, NULL, 0);
+    if (!process.running || process.stopping)
+        return;
+    if (world_chance(500))
+        order.filter.domain = domains[world_draw(countof(domains))];
+    if (world_chance(400)) {
+        suspend_or_resume(domains[world_draw(countof(domains))]);
+        return;
+    }
+    if (world_chance(600)) {
+        order.action = ADMIN_MOVE;
+        order.set_tenant = true;
+        order.to_tenant = tenants[world_draw(countof(tenants))];
+    }
+    say(order.action == ADMIN_MOVE ? "mail gets another tenant" : "mail is flushed");
+    run_job(&order);
+}
+
 /* ---- one seed ---- */
 
 struct faults {
@@ -349,6 +410,8 @@ static void plan_faults(void)
         world_later(world_draw(60 * NS_PER_S), false, on_disk_room, NULL, 1);
     if (!world.expiry && world_chance(200))
         world_later(world_draw(60 * NS_PER_S), false, on_clock_step, NULL, 0);
+    if (world_chance(300))
+        world_later(world_draw(30 * NS_PER_S), false, on_administrator, NULL, 0);
 }
 
 bool run_seed(uint64_t seed, const char *folder, bool trace)

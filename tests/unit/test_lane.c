@@ -5,6 +5,7 @@
 #include "core/config.h"
 #include "smtp/delivery.h"
 #include "smtp/suspended.h"
+#include "smtp/why.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -41,6 +42,17 @@ void delivery_start(struct list_link *idle, struct row *row)
 void delivery_quit(struct list_link *idle)
 {
     fail();
+}
+
+bool delivery_tell(const struct list_link *all, const struct row *row, struct sink *sink,
+                   uint64_t *ret_since_ms)
+{
+    return false;
+}
+
+bool share_why_queue(struct queue *queue, why_tell *tell, void *context)
+{
+    return true;
 }
 
 enum pull_result share_pull(struct share *share, struct queue *queue, struct row **ret_row)
@@ -314,13 +326,64 @@ static void policies_have_lanes_of_their_own(void **state)
     lane_free(safe);
 }
 
+/* ---- why ---- */
+
+struct told {
+    bool reasons[REASON_COUNT];
+};
+
+static void on_why(void *context, const struct why *why)
+{
+    ((struct told *)context)->reasons[why->reason] = true;
+}
+
+static bool says(const struct fixture *f, enum reason reason)
+{
+    struct told told = {0};
+    lane_why(f->lane, on_why, &told);
+    return told.reasons[reason];
+}
+
+static void what_holds_it_back_is_told(void **state)
+{
+    struct fixture *f = *state;
+    want(f);
+    assert_true(says(f, REASON_CONNECTING));
+    lane_connect_failed(f->lane, &f->address, &refused);
+    lane_delivery_gone(f->lane, false);
+    assert_true(says(f, REASON_BACKOFF));
+    lane_forgive(f->lane);
+    assert_false(says(f, REASON_BACKOFF));
+    f->lane->hosts[0].bad_until_ns = seen.now_ns + NS_PER_S;
+    assert_true(says(f, REASON_HOSTS_BAD));
+    lane_forgive(f->lane);
+    assert_true(lane_limit_take_slot(f->lane->limit, 1, 1));
+    want(f);
+    assert_true(says(f, REASON_CONNECTION_LIMIT));
+    lane_limit_give_slot(f->lane->limit);
+    pass_ms(f, 100);
+    lane_established(f->lane, &f->address);
+    struct queue second = {.name = SPAN("two.test"), .domain = SPAN("two.test")};
+    assert_true(lane_want(f->lane, &second));
+    assert_true(says(f, REASON_TURN));
+    f->config.delivery.max_message_rate = (struct rate){.count = 1, .period_ms = 60000};
+    assert_non_null(lane_take_row(f->lane));
+    assert_null(lane_take_row(f->lane));
+    assert_true(says(f, REASON_MESSAGE_RATE));
+    suspend(f, SUSPEND_SOURCE, "default", 0);
+    assert_true(says(f, REASON_SUSPENDED));
+    lane_drain(f->lane); /* `second` is ours */
+    lane_delivery_gone(f->lane, true);
+}
+
 int main(void)
 {
 #define with_lane(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = {
-        with_lane(a_hold_outlives_a_shorter_wait), with_lane(a_late_failure_outlasts_the_hold),
-        with_lane(what_stands_still_goes_on),      with_lane(lifted_before_its_end),
-        with_lane(suspended_while_it_waits),       with_lane(policies_have_lanes_of_their_own),
+        with_lane(a_hold_outlives_a_shorter_wait),   with_lane(a_late_failure_outlasts_the_hold),
+        with_lane(what_stands_still_goes_on),        with_lane(lifted_before_its_end),
+        with_lane(suspended_while_it_waits),         with_lane(what_holds_it_back_is_told),
+        with_lane(policies_have_lanes_of_their_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,9 +14,9 @@ enum step { GREETING, EHLO, STARTTLS, AUTH, RSET, MAIL, RCPT, DATA, TEXT, QUIT }
 
 struct transaction {
     struct load_message message;
-    uint64_t sent_ns;            /* when the text went out */
-    uint64_t accepted, answered; /* recipients */
-    bool refused;                /* MAIL was */
+    uint64_t sent_ns;               /* when the text went out */
+    uint64_t accepted, answered;    /* recipients */
+    int mail_refusal, rcpt_refusal; /* the code of MAIL, of the last refused RCPT; 0: none */
 };
 
 struct load_session {
@@ -228,9 +228,20 @@ static void on_due(struct op *op)
 
 /* ---- judging replies ---- */
 
+/* What was refused first decides: behind it stand only complaints about the order of commands. */
+static int true_refusal(const struct transaction *transaction, int code)
+{
+    if (code / 100 == 2)
+        return code;
+    if (transaction->mail_refusal)
+        return transaction->mail_refusal;
+    return transaction->accepted == 0 && transaction->rcpt_refusal ? transaction->rcpt_refusal
+                                                                   : code;
+}
+
 static void end_refused(struct load_session *session, int code)
 {
-    end_message(session, code);
+    end_message(session, true_refusal(&session->current, code));
     put_command(session, "RSET\r\n", RSET);
 }
 
@@ -239,11 +250,12 @@ static void judge_envelope(struct load_session *session, enum step step, int cod
     struct load_counts *counts = &session->load->counts;
     struct transaction *current = &session->current;
     if (step == MAIL) {
-        current->refused = code != 250;
+        current->mail_refusal = code / 100 == 2 ? 0 : code;
     } else {
         current->answered++;
         current->accepted += code / 100 == 2;
-        if (!current->refused) {
+        current->rcpt_refusal = code / 100 == 2 ? current->rcpt_refusal : code;
+        if (!current->mail_refusal) {
             counts->recipients_deferred += code / 100 == 4;
             counts->recipients_refused += code / 100 == 5;
         }
@@ -251,7 +263,7 @@ static void judge_envelope(struct load_session *session, enum step step, int cod
     if (session->load->mode != LOAD_NONE)
         return;
     bool hopeless = current->answered == session->load->plan.recipients && !current->accepted;
-    if (current->refused || hopeless)
+    if (current->mail_refusal || hopeless)
         end_refused(session, code);
     else
         put_envelope_line(session, RCPT);
@@ -259,7 +271,7 @@ static void judge_envelope(struct load_session *session, enum step step, int cod
 
 static void judge_text(struct load_session *session, int code)
 {
-    end_message(session, code);
+    end_message(session, true_refusal(&session->current, code));
     if (session->has_next) {
         session->has_next = false;
         session->current = session->next;

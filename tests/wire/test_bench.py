@@ -111,6 +111,11 @@ class Tools(unittest.TestCase):
                                      result["refused"] + result["lost"])
                     self.assertGreater(result["connections"], 5)
                     self.assertLessEqual(result["connections"], 5 + counts["closed"])
+                    if stage == "mail":  # one refusal, one message; a 421 is one or a loss
+                        self.assertEqual(result["refused"], counts["refused"])
+                        self.assertEqual(result["deferred"] + result["lost"],
+                                         counts["deferred"] + counts["closed"])
+                    self.assertRegex(result["first_refusal"], r"^[45]\d\d ")
                     for name in ("deferred", "refused", "closed"):
                         self.assertGreater(counts[name], 0)
                     if stage == "dot":

@@ -81,6 +81,11 @@ static bool open_delivery(struct tls_services *services, const struct config *co
     if (!wants_delivery(config))
         return true;
     services->delivery = open_one(&options, tell, context);
+    if (!services->delivery)
+        tell(context, options.name, TLS_REFUSED,
+             "these roots are [delivery] tls_roots (Debian: package ca-certificates); with "
+             "enable_tls "
+             "= \"Disabled\" none are needed");
     return services->delivery != NULL;
 }
 

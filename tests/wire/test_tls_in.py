@@ -515,6 +515,22 @@ key = "{key(name)}"
                 self.assertEqual(said.returncode, 1)
                 self.assertIn(text, said.stderr)
 
+    def test_no_roots(self):
+        """What delivery needs is told too, and how to do without."""
+        folder = tempfile.mkdtemp(prefix="ringpost-tls-")
+        self.addCleanup(shutil.rmtree, folder)
+        path = os.path.join(folder, "ringpost.toml")
+        for policy, status in (("Opportunistic", 1), ("Disabled", 0)):
+            with open(path, "w") as file:
+                file.write(f'hostname = "mx.example.com"\ndata_dir = "{folder}"\n[[listener]]\n'
+                           f'address = "127.0.0.1:2525"\n[delivery]\ntls_roots = "{folder}/none.pem"\n'
+                           f'enable_tls = "{policy}"\n')
+            said = subprocess.run([program("ringpostd"), "--check-config", path], capture_output=True,
+                                  text=True, timeout=PATIENCE_S)
+            self.assertEqual(said.returncode, status)
+            self.assertEqual("none.pem: cannot read it: No such file" in said.stderr, status == 1)
+            self.assertEqual("package ca-certificates" in said.stderr, status == 1)
+
     def test_remarks_at_start(self):
         self.start("self-signed", hostname="elsewhere.ringpost.test")
         self.assertIn("the certificate is self-signed", self.ringpost.log())

@@ -286,9 +286,11 @@ class Progress:
 def plan(options):
     """(case, system, round), interleaved: each round has every row once."""
     chosen = cases.all_cases(options.peer)
+    if options.rows:
+        chosen = [cases.queue_of(options.rows)]
     if options.only:
         chosen = [each for each in chosen + cases.BY_HAND if re.search(options.only, each["name"])]
-    elif options.quick:
+    elif options.quick and not options.rows:
         chosen = [each for each in chosen if each["quick"]]
     steps = []
     for number in range(1, options.rounds + 1):
@@ -340,6 +342,7 @@ def parse():
     parser.add_argument("--quick", action="store_true", help="few rows, three short rounds")
     parser.add_argument("--rounds", type=int, help="default 5, with --quick 3")
     parser.add_argument("--only", metavar="PATTERN", help="rows whose name matches")
+    parser.add_argument("--rows", type=int, metavar="N", help="only a deferred queue of N rows")
     parser.add_argument("--peer", action="append", choices=["postfix", "exim"], default=[])
     parser.add_argument("--folder", help="where queues are kept (default: a folder in build/)")
     parser.add_argument("--output", metavar="FILE")

@@ -65,11 +65,12 @@ SCALE = [
       for in_flight, settle_s in ((200, 2), (MOST - 1500, 12))],
 ]
 
-QUEUE = [
-    case("queue of 10,000", kind="queue", rows=10_000, rounds=1, quick=True),
-    case("queue of 100,000", kind="queue", rows=100_000, rounds=3),
-    case("queue of 1,000,000", kind="queue", rows=1_000_000, rounds=1),
-]
+
+def queue_of(rows, **settings):
+    return case(f"queue of {rows:,}", kind="queue", rows=rows, **{"rounds": 1, **settings})
+
+
+QUEUE = [queue_of(10_000, quick=True), queue_of(100_000, rounds=3), queue_of(1_000_000)]
 
 OTHERS = [
     case("parts of 10 KB", kind="parts", messages=40000, rounds=1, quick=True),
@@ -81,7 +82,7 @@ OTHERS = [
 BY_HAND = [
     case("10,000,000 rows in 1,000,000 queues", kind="queue", rows=10_000_000, queues=1_000_000,
          row_bytes=64, rounds=1),
-    case("queue of 10,000,000", kind="queue", rows=10_000_000, row_bytes=64, rounds=1),
+    queue_of(10_000_000, row_bytes=64),
 ]
 
 

@@ -41,6 +41,22 @@ uint64_t histogram_quantile_ns(const struct histogram *histogram, double share)
     return histogram->max_ns;
 }
 
+/* [upper end, count], eight for each power of two, those that have something. */
+static void print_buckets(const struct histogram *histogram)
+{
+    enum { MERGED = 8 };
+    const char *between = "";
+    for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i += MERGED) {
+        uint64_t count = 0;
+        for (unsigned j = i; j < i + MERGED; j++)
+            count += histogram->buckets[j];
+        if (count == 0)
+            continue;
+        printf("%s[%.1f,%" PRIu64 "]", between, (double)upper_end(i + MERGED - 1) / 1e3, count);
+        between = ",";
+    }
+}
+
 void histogram_print_us(const struct histogram *histogram)
 {
     static const struct {
@@ -52,5 +68,7 @@ void histogram_print_us(const struct histogram *histogram)
     for (unsigned i = 0; i < sizeof quantiles / sizeof *quantiles; i++)
         printf(",\"%s\":%.1f", quantiles[i].name,
                (double)histogram_quantile_ns(histogram, quantiles[i].share) / 1e3);
-    printf(",\"max\":%.1f}", (double)histogram->max_ns / 1e3);
+    printf(",\"max\":%.1f,\"buckets\":[", (double)histogram->max_ns / 1e3);
+    print_buckets(histogram);
+    printf("]}");
 }

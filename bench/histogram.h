@@ -20,5 +20,6 @@ void histogram_add(struct histogram *histogram, uint64_t ns);
  */
 uint64_t histogram_quantile_ns(const struct histogram *histogram, double share);
 
-/* {"count":..,"mean":..,"p50":..,"p90":..,"p99":..,"p999":..,"max":..}, in microseconds. */
+/* {"count":..,"mean":..,"p50":..,"p90":..,"p99":..,"p999":..,"max":..,"buckets":[[upper,count],..]},
+ * in microseconds. */
 void histogram_print_us(const struct histogram *histogram);

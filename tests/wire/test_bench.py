@@ -71,6 +71,9 @@ class Tools(unittest.TestCase):
                 self.assertEqual(result["accepted"], 300)
                 self.assertEqual(result["recipients"], 900)
                 self.assertEqual(result["latency_us"]["count"], 300)
+                self.assertEqual(sum(count for _, count in result["latency_us"]["buckets"]), 300)
+                self.assertGreaterEqual(result["latency_us"]["buckets"][-1][0],
+                                        result["latency_us"]["max"])
                 self.assertEqual(result["pipelining"], mode)
                 self.assertEqual(counts["messages"], 300)
                 self.assertEqual(counts["recipients"], 900)

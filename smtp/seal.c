@@ -268,10 +268,35 @@ static enum seal_skipped reserve_one(struct seal *seal, unsigned index, uint64_t
     return SEAL_SIGNED;
 }
 
+/* Fields that we have added ourselves, like a missing Date, stand in front of the others. */
+static bool add_own_fields(struct seal *seal, const struct text *head)
+{
+    char *copy = arena_take(seal->arena, head->len + 1);
+    struct header_field *all, field;
+    unsigned count = 0;
+    if (!copy)
+        return false;
+    struct span own = span_of(copy, text_copy(head, 0, copy, head->len));
+    for (struct span rest = own; fields_next(&rest, &field) == FIELDS_FIELD;)
+        count++;
+    all = arena_take(seal->arena, (count + seal->field_count + 1) * sizeof *all);
+    if (!all)
+        return false;
+    for (unsigned i = 0; i < count; i++)
+        fields_next(&own, &all[i]);
+    if (seal->field_count)
+        memcpy(all + count, seal->fields, seal->field_count * sizeof *all);
+    seal->fields = all;
+    seal->field_count += count;
+    return true;
+}
+
 bool seal_reserve(struct seal *seal, uint64_t wall_ms, struct text *head)
 {
     struct span fields[SEAL_KEYS];
     check(seal->ended);
+    if (seal->skipped == SEAL_SIGNED && head->len && !add_own_fields(seal, head))
+        seal->skipped = SEAL_FAILED;
     for (unsigned i = 0; i < seal->chosen_count && seal->skipped == SEAL_SIGNED; i++)
         seal->skipped = (uint8_t)reserve_one(seal, i, wall_ms, &fields[i]);
     for (unsigned i = seal->chosen_count; i-- > 0 && seal->skipped == SEAL_SIGNED;)

@@ -81,9 +81,9 @@ void seal_add(struct seal *seal, struct span octets);
 /* They were all. */
 void seal_end(struct seal *seal);
 
-/* Behind seal_end: puts the fields in front of `head`, which is in the seal's arena; the first
- * key's on top. `wall_ms` is the time in them. False: no memory, the message is
- * to be given up. */
+/* Behind seal_end: puts the signatures in front of `head`, which is in the seal's arena; the first
+ * key's on top. The fields in `head` are the message's as well: what h= names of them is signed.
+ * `wall_ms` is the time in the signatures. False: no memory, the message is to be given up. */
 MUST_USE bool seal_reserve(struct seal *seal, uint64_t wall_ms, struct text *head);
 
 /* True: `ret_signing` has a key and a digest to sign; then seal_complete, which writes the

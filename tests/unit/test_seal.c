@@ -250,6 +250,31 @@ static void test_digests(void **state)
         SIGN_GOOD);
 }
 
+/* A field that we have added is signed like those that came. */
+static void test_own_fields(void **state)
+{
+    struct fixture *fixture = *state;
+    struct arena arena;
+    struct text text = {0}, head = {0};
+    char storage[4096];
+    arena_init(&arena, &fixture->pool, SIZE_MAX / 2);
+    struct seal *seal = seal_new(&arena, &fixture->keys, &text);
+    assert_true(text_append(&text, &arena, SPAN("From: a@example.org\r\n\r\n")));
+    seal_add(seal, SPAN("From: a@example.org\r\n\r\n"));
+    seal_end(seal);
+    assert_true(text_append(&head, &arena, SPAN("Received: x\r\nDate: now\r\n")));
+    assert_true(seal_reserve(seal, 0, &head));
+    struct span fields = span_of(storage, text_copy(&head, 0, storage, sizeof storage));
+    struct header_field field;
+    struct tags tags;
+    struct span names;
+    assert_int_equal(fields_next(&fields, &field), FIELDS_FIELD);
+    assert_true(tags_read(field.value, &tags) && tags_find(&tags, "h", &names));
+    assert_true(
+        span_starts_with(names, SPAN("From:From:Reply-To:Subject:Date:Date:Message-ID:To:")));
+    arena_fini(&arena);
+}
+
 static void test_skipped(void **state)
 {
     static const struct {
@@ -373,6 +398,7 @@ int main(void)
         cmocka_unit_test(test_key_files),
         cmocka_unit_test_setup_teardown(test_every_step, setup, teardown),
         cmocka_unit_test_setup_teardown(test_digests, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_own_fields, setup, teardown),
         cmocka_unit_test_setup_teardown(test_skipped, setup, teardown),
         cmocka_unit_test_setup_teardown(test_too_many_fields, setup, teardown),
         cmocka_unit_test_setup_teardown(test_one_in_a_turn, setup, teardown),

@@ -167,6 +167,14 @@ class Verifying(World):
         self.assertIn("spf=temperror", value)
         self.assertIn("dkim=temperror", value)
 
+    def test_domains_that_we_relay_to(self):
+        _, sink, client = self.start(tables='[domain."ours.test"]\nrelay_to = true\n[route."ours.test"]\n'
+                                            f'hosts = ["127.0.0.2:{self.port}"]\n')
+        client.send("bob@ours.test", self.sign(self.PLAIN), False)
+        value = results(sink.wait_for(1)[0].body)[0]
+        self.assertIn("spf=pass", value)
+        self.assertIn("dkim=pass", value)
+
     def test_large_and_odd(self):
         """Bodies that are written out while they arrive, headers in many pieces, none at all."""
         ringpost, sink, client = self.start()

@@ -9,6 +9,7 @@ import os
 import random
 import re
 import shutil
+import smtplib
 import socket
 import subprocess
 import tempfile
@@ -388,6 +389,30 @@ class Signing(unittest.TestCase):
         client.send("postmaster@mail.ringpost.test", b"From: a@author.test\r\n\r\nx\r\n", False)
         self.assertEqual(signatures(sink.wait_for(1)[0].body), [])
         self.assertEqual(ringpost.metric("ringpost_dkim_signatures_total"), 0)
+
+    def test_what_is_added_at_submission_is_signed(self):
+        """A Date and a Message-ID of ours, in mail of a client that has logged in."""
+        sink, port = self.enterContext(Sink("127.0.0.2", self.port)), free_port()
+        passwd = os.path.join(self.folder, "passwd")
+        subprocess.run([program("ringpost"), "user", "add", "ann", "--file", passwd], check=True,
+                       input="secret\n", text=True, capture_output=True)
+        start_ringpost(self, name_server=self.name_server, smtp_port=self.port, relay_from=[],
+                       authentication={"verify": True}, accounts={"passwd_file": passwd},
+                       tables=self.tables() + f'''
+[[listener]]
+address = "127.0.0.1:{port}"
+service = "submission"
+allow_plaintext_auth = true
+''')
+        with smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE_S) as client:
+            client.login("ann", "secret")
+            client.sendmail("ann@author.test", ["x@b.test"], "From: a@author.test\r\nSubject: s\r\n\r\nx\r\n")
+        octets = sink.wait_for(1)[0].body
+        self.assertIn(b"\r\nMessage-ID: ", octets)
+        self.assertIn(b"\r\nDate: ", octets)
+        self.assertNotIn(b"Authentication-Results", octets)
+        self.assertEqual(dkimpy_verdicts(octets, self.zone, 2), [True, True])
+        self.assertIn("Date:Date:Message-ID:Message-ID:", tags(signatures(octets)[0])["h"])
 
     def test_not_signable(self):
         """What verifiers would read differently goes out without a signature, and is counted."""

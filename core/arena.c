@@ -12,6 +12,14 @@ struct arena_chunk {
     char data[] __attribute__((aligned(16)));
 };
 
+/* A block's own memory is whole pages, so what is known of it lies in a chunk; while it is free,
+ * its place in the pool's list lies in itself. */
+struct arena_block {
+    struct arena_block *older;
+    char *data;
+    size_t size, used;
+};
+
 static int size_class(size_t size)
 {
     for (int i = 0; i < ARENA_CLASSES; i++)
@@ -25,16 +33,21 @@ void chunk_pool_init(struct chunk_pool *pool, size_t limit, size_t keep)
     *pool = (struct chunk_pool){.limit = limit, .keep = keep};
     for (int i = 0; i < ARENA_CLASSES; i++)
         list_init(&pool->free[i]);
+    for (int i = 0; i < ARENA_BLOCK_PAGES; i++)
+        list_init(&pool->free_blocks[i]);
 }
 
 void chunk_pool_fini(struct chunk_pool *pool)
 {
     check(pool->in_use == 0);
+    struct list_link *link;
     for (int i = 0; i < ARENA_CLASSES; i++) {
-        struct list_link *link;
         while ((link = list_take_first(&pool->free[i])))
             free(container_of(link, struct arena_chunk, link));
     }
+    for (int i = 0; i < ARENA_BLOCK_PAGES; i++)
+        while ((link = list_take_first(&pool->free_blocks[i])))
+            free(link);
     pool->kept = 0;
 }
 
@@ -71,6 +84,33 @@ static void chunk_give(struct chunk_pool *pool, struct arena_chunk *chunk)
     list_prepend(&pool->free[class], &chunk->link);
 }
 
+static char *pages_take(struct chunk_pool *pool, size_t size)
+{
+    if (size > pool->limit - pool->in_use)
+        return NULL;
+    void *data = list_take_first(&pool->free_blocks[size / ARENA_PAGE - 1]);
+    if (data)
+        pool->kept -= size;
+    else
+        data = aligned_alloc(ARENA_PAGE, size);
+    if (data)
+        pool->in_use += size;
+    return data;
+}
+
+static void pages_give(struct chunk_pool *pool, char *data, size_t size)
+{
+    pool->in_use -= size;
+    if (pool->kept + size > pool->keep) {
+        free(data);
+        return;
+    }
+    struct list_link *link = (struct list_link *)data;
+    *link = (struct list_link){0};
+    pool->kept += size;
+    list_prepend(&pool->free_blocks[size / ARENA_PAGE - 1], link);
+}
+
 void arena_init(struct arena *arena, struct chunk_pool *pool, size_t limit)
 {
     *arena = (struct arena){.pool = pool, .limit = limit};
@@ -78,20 +118,24 @@ void arena_init(struct arena *arena, struct chunk_pool *pool, size_t limit)
 
 void arena_fini(struct arena *arena)
 {
+    for (struct arena_block *block = arena->blocks; block; block = block->older)
+        pages_give(arena->pool, block->data, block->size);
+    arena->blocks = NULL;
     while (arena->chunks) {
         struct arena_chunk *chunk = arena->chunks;
         arena->chunks = chunk->older;
         chunk_give(arena->pool, chunk);
     }
     arena->at = arena->end = NULL;
-    arena->taken = 0;
+    arena->taken = arena->paged = 0;
 }
 
 static bool add_chunk(struct arena *arena, size_t need)
 {
     size_t size = class_size[ARENA_CLASSES - 1];
     for (int i = ARENA_CLASSES - 1; i >= 0; i--)
-        if (need + sizeof(struct arena_chunk) <= class_size[i] && arena->taken < 4 * class_size[i])
+        if (need + sizeof(struct arena_chunk) <= class_size[i] &&
+            arena->taken - arena->paged < 4 * class_size[i])
             size = class_size[i];
     if (need + sizeof(struct arena_chunk) > size)
         size = need + sizeof(struct arena_chunk);
@@ -206,6 +250,55 @@ bool text_prepend(struct text *text, struct arena *arena, struct span octets)
         text->last = piece;
     text->pieces++;
     text->len += octets.len;
+    return true;
+}
+
+/* As large as what is known to come, or as what has come before. */
+static size_t block_size(const struct text *text, size_t coming)
+{
+    size_t size = coming > text->len ? coming : text->len;
+    size = (size + ARENA_PAGE - 1) / ARENA_PAGE * ARENA_PAGE;
+    return size < ARENA_BLOCK_PAGES * ARENA_PAGE ? size : ARENA_BLOCK_PAGES * ARENA_PAGE;
+}
+
+static bool add_block(struct text *text, struct arena *arena, size_t coming)
+{
+    struct arena_block *block = arena_take(arena, sizeof *block);
+    struct text_piece *piece = arena_take(arena, sizeof *piece);
+    size_t size = block_size(text, coming);
+    if (!block || !piece || size > arena->limit - arena->taken)
+        return false;
+    *block = (struct arena_block){.older = arena->blocks, .size = size};
+    block->data = pages_take(arena->pool, size);
+    if (!block->data)
+        return false;
+    arena->blocks = block;
+    arena->taken += size;
+    arena->paged += size;
+    *piece = (struct text_piece){.data = block->data};
+    if (text->last)
+        text->last->next = piece;
+    else
+        text->first = piece;
+    text->last = piece;
+    text->pieces++;
+    return true;
+}
+
+bool text_append_pages(struct text *text, struct arena *arena, struct span span)
+{
+    while (span.len) {
+        struct arena_block *block = arena->blocks;
+        if ((!block || block->used == block->size) && !add_block(text, arena, span.len))
+            return false;
+        block = arena->blocks;
+        struct span head = span_first(span, block->size - block->used);
+        memcpy(block->data + block->used, head.data, head.len);
+        block->used += head.len;
+        text->last->len += head.len;
+        text->len += head.len;
+        span = span_skip(span, head.len);
+    }
     return true;
 }
 

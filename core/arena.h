@@ -11,25 +11,29 @@
 #include "core/list.h"
 #include "core/span.h"
 
-enum { ARENA_CLASSES = 3 };
+enum { ARENA_CLASSES = 3, ARENA_PAGE = 4096, ARENA_BLOCK_PAGES = 16 };
 
 struct chunk_pool {
     struct list free[ARENA_CLASSES];
-    size_t kept;   /* bytes in `free` */
-    size_t keep;   /* give back to malloc beyond this */
-    size_t in_use; /* bytes handed out */
-    size_t limit;  /* most bytes handed out at once */
+    struct list free_blocks[ARENA_BLOCK_PAGES]; /* by pages, less one */
+    size_t kept;                                /* bytes in `free` */
+    size_t keep;                                /* give back to malloc beyond this */
+    size_t in_use;                              /* bytes handed out */
+    size_t limit;                               /* most bytes handed out at once */
 };
 
 void chunk_pool_init(struct chunk_pool *pool, size_t limit, size_t keep);
 void chunk_pool_fini(struct chunk_pool *pool); /* nothing may be handed out any more */
 
 struct arena_chunk;
+struct arena_block;
 struct arena {
     struct chunk_pool *pool;
     struct arena_chunk *chunks; /* newest first */
+    struct arena_block *blocks; /* the same */
     char *at, *end;
-    size_t taken; /* bytes of all chunks */
+    size_t taken; /* bytes of all chunks and blocks */
+    size_t paged; /* of these, blocks */
     size_t limit; /* of this arena */
 };
 
@@ -63,6 +67,11 @@ MUST_USE bool text_append(struct text *text, struct arena *arena, struct span sp
 
 /* Puts `octets`, which lie in the arena, in front of the text without copying them. */
 MUST_USE bool text_prepend(struct text *text, struct arena *arena, struct span octets);
+
+/* As text_append, but every piece is a block of whole pages, aligned as direct I/O wants it, and
+ * full before the next begins: what lies behind the text in its last block may be written to. One
+ * text of an arena may grow this way, from its first byte on. */
+MUST_USE bool text_append_pages(struct text *text, struct arena *arena, struct span span);
 
 /* Copies the bytes [offset, offset + capacity) to `data`; returns how many there were. */
 size_t text_copy(const struct text *text, size_t offset, void *data, size_t capacity);

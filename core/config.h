@@ -165,6 +165,7 @@ struct config {
         uint64_t memory, inbound_memory, loaded_memory, disk_reserve;
         uint64_t nursery_messages, nursery_bytes, nursery_age_ms, window_rows, loader_threads,
             expiry_sweep_ms;
+        uint64_t segments, segment_size;
         bool clock_confirmed; /* the operator says that the wall clock is right */
     } queue;
     struct {

@@ -67,6 +67,7 @@ struct daemon {
     int queue_error;  /* what ended the queue; 0: nothing did */
     bool disk_full_said, clock_alarm_said;
     uint64_t journal_dropped_said, journal_errors_said;
+    unsigned segments_lost_said;
 };
 
 /* ---- daemon_start.c ---- */

@@ -136,6 +136,16 @@ static void look_at_journal(struct daemon *daemon)
     daemon->journal_errors_said = errors;
 }
 
+static void look_at_segments(struct daemon *daemon)
+{
+    unsigned lost = spool_segments_lost(daemon->spool);
+    if (lost > daemon->segments_lost_said)
+        log_error("queue: a file of queue/segments could not be opened or written and is given up "
+                  "until the next start (%u so far): look at the disk",
+                  lost);
+    daemon->segments_lost_said = lost;
+}
+
 static void on_tick(struct op *op)
 {
     struct daemon *daemon = container_of(op, struct daemon, tick.op);
@@ -146,6 +156,7 @@ static void on_tick(struct op *op)
     look_at_clock(daemon);
     look_at_disk(daemon);
     look_at_journal(daemon);
+    look_at_segments(daemon);
     if (!daemon->draining)
         loop_arm(&daemon->control, &daemon->tick, TICK_MS * NS_PER_MS);
 }

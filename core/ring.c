@@ -475,7 +475,10 @@ void io_write(struct io *io, struct op *op, int fd, const struct iovec *iov, uns
     struct io_uring_sqe *sqe = start(io, op);
     if (!sqe)
         return;
-    io_uring_prep_writev(sqe, fd, iov, count, offset);
+    if (count == 1)
+        io_uring_prep_write(sqe, fd, iov->iov_base, (unsigned)iov->iov_len, offset);
+    else
+        io_uring_prep_writev(sqe, fd, iov, count, offset);
     io_uring_sqe_set_data(sqe, op);
 }
 

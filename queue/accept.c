@@ -49,6 +49,7 @@ struct intake *intake_new(struct share *share, struct chunk_pool *pool)
 
 void intake_free(struct intake *intake)
 {
+    segments_release(intake, 0);
     intake->upload = upload_free(intake->upload);
     struct arena arena = intake->message.arena;
     arena_fini(&arena);
@@ -174,7 +175,8 @@ static struct span *all_pieces(struct intake *intake, struct arena *arena, unsig
     return pieces;
 }
 
-static bool fill_fresh(struct intake *intake, struct commit *commit)
+/* With the body in a segment the record holds no more of it than our own headers. */
+static bool fill_fresh(struct intake *intake, struct commit *commit, bool segment_allowed)
 {
     struct held *held = &intake->rows[0];
     struct arena *arena = &intake->message.arena;
@@ -186,11 +188,16 @@ static bool fill_fresh(struct intake *intake, struct commit *commit)
         .place = {.kind = PLACE_INLINE, .len = (uint32_t)held->row.envelope.size},
         .envelope = held->row.envelope,
     };
-    if (!pieces || !fresh_record_write_head(&record, arena, &pieces[0]))
+    if (!pieces)
+        return false;
+    bool placed = segment_allowed && segments_take(intake, &record.place);
+    if (!fresh_record_write_head(&record, arena, &pieces[0]))
         return false;
     held->row.body = pieces + PARTS_MAX_EXTRA;
     held->row.body_pieces = count;
     held->intake = intake;
+    if (placed)
+        count = intake->message.head.pieces;
     return commit_put(commit, arena, FAMILY_FRESH, (struct span){0}, pieces, count + 1);
 }
 
@@ -240,14 +247,14 @@ static bool may_be_fresh(const struct intake *intake)
            nursery_has_room(share, intake->message.envelope.size);
 }
 
-int intake_fill(struct intake *intake, struct commit *commit, bool fresh_allowed)
+int intake_fill(struct intake *intake, struct commit *commit, enum fresh_form form)
 {
     struct message *message = &intake->message;
     message->envelope.size = message->head.len + message->body_len;
     if (!make_rows(intake) || !obtain_queues(intake))
         return -ENOMEM;
-    intake->fresh = fresh_allowed && may_be_fresh(intake);
-    bool filled = intake->fresh ? fill_fresh(intake, commit)
+    intake->fresh = form != FRESH_NEVER && may_be_fresh(intake);
+    bool filled = intake->fresh ? fill_fresh(intake, commit, form == FRESH_OR_SEGMENT)
                                 : fill_body(intake, commit) && fill_rows(intake, commit);
     if (!filled)
         return -ENOMEM;
@@ -393,25 +400,54 @@ static void on_accepted(struct op *op)
     share_look_drained(share);
 }
 
+static void refuse(struct intake *intake, int result)
+{
+    struct share *share = intake->message.share;
+    share->accepting--;
+    if (!intake->withdrawn)
+        loop_ready(share->loop, intake->done, result);
+    intake_failed(intake, result);
+    share_look_drained(share);
+}
+
+/* Records that others write as well are put last, so that they are newest. */
+static void submit(struct intake *intake)
+{
+    if (intake_put_records(intake, &intake->commit, &intake->message.arena, false))
+        share_submit(intake->message.share, &intake->commit);
+    else
+        refuse(intake, -ENOMEM);
+}
+
+static void on_body_written(struct op *op)
+{
+    struct intake *intake = container_of(op, struct intake, body_written);
+    int result = segments_written(intake);
+    if (result == 0 && intake->withdrawn)
+        result = -ECANCELED; /* nothing of it is in the store yet */
+    if (result)
+        refuse(intake, result);
+    else
+        submit(intake);
+}
+
 static void accept_now(struct intake *intake)
 {
     struct share *share = intake->message.share;
     int result = intake->error;
     stamp(intake);
+    share->accepting++;
     if (result == 0) {
         commit_init(&intake->commit, share->loop, COMMIT_SYNC, on_accepted);
-        result = intake_fill(intake, &intake->commit, true);
+        op_init(&intake->body_written, on_body_written);
+        result = intake_fill(intake, &intake->commit, FRESH_OR_SEGMENT);
     }
-    if (result == 0 && !intake_put_records(intake, &intake->commit, &intake->message.arena, false))
-        result = -ENOMEM;
-    if (result) {
-        if (!intake->withdrawn)
-            loop_ready(share->loop, intake->done, result);
-        intake_failed(intake, result);
-        return;
-    }
-    share->accepting++;
-    share_submit(share, &intake->commit);
+    if (result)
+        refuse(intake, result);
+    else if (!intake->slot.segment)
+        submit(intake);
+    else if (!segments_write(intake))
+        refuse(intake, -ENOMEM);
 }
 
 void share_accept(struct share *share, struct message *message, struct op *done)

@@ -3,6 +3,7 @@
  * beside them: one step per message, which sees all there is of it. */
 #include "queue/check.h"
 
+#include "queue/check_bodies.h"
 #include "queue/record.h"
 #include "queue/store.h"
 #include "queue/suspensions.h"
@@ -39,6 +40,7 @@ struct check {
     size_t row_count, row_capacity;
     uint64_t *fresh, *uploads; /* ids, sorted */
     size_t fresh_count, fresh_capacity, upload_count, upload_capacity;
+    struct body_check bodies; /* of fresh records, in segments */
 };
 
 /* ---- findings ---- */
@@ -239,12 +241,21 @@ static bool check_fresh_record(struct check *check, const struct reader *fresh)
         undecodable(check, FAMILY_FRESH, fresh->key);
         return true;
     }
+    uint64_t size = record.body.len;
+    if (record.place.kind == PLACE_SEGMENT)
+        size += record.place.len;
     check->result->fresh++;
     check_id(check, record.id);
-    if (record.place.len != record.envelope.size)
-        find(check, QUEUE_CHECK_BODY_SIZE, record.id, "fresh: %u bytes, the envelope says %" PRIu64,
-             record.place.len, record.envelope.size);
-    return note_id(&check->fresh, &check->fresh_count, &check->fresh_capacity, record.id);
+    if (size != record.envelope.size)
+        find(check, QUEUE_CHECK_BODY_SIZE, record.id,
+             "fresh: %" PRIu64 " bytes, the envelope says %" PRIu64, size, record.envelope.size);
+    return body_check_take(&check->bodies, sequence, &record) &&
+           note_id(&check->fresh, &check->fresh_count, &check->fresh_capacity, record.id);
+}
+
+static void on_body_fault(void *context, enum queue_check_kind kind, uint64_t id, const char *text)
+{
+    find(context, kind, id, "%s", text);
 }
 
 static int read_fresh(struct check *check)
@@ -255,6 +266,7 @@ static int read_fresh(struct check *check)
          reader_next(&fresh))
         result = check_fresh_record(check, &fresh) ? 0 : -ENOMEM;
     reader_close(&fresh);
+    body_check_judge(&check->bodies, on_body_fault, check);
     return result;
 }
 
@@ -652,7 +664,7 @@ static void find_folder(const char *directory, char *path, size_t size)
 int queue_check(const char *directory, queue_on_finding *on_finding, void *context,
                 struct queue_check_result *ret_result)
 {
-    char path[4096];
+    char path[4096], segments[4096];
     struct store_report report;
     struct check check = {.on_finding = on_finding, .context = context, .result = ret_result};
     *ret_result = (struct queue_check_result){0};
@@ -666,7 +678,10 @@ int queue_check(const char *directory, queue_on_finding *on_finding, void *conte
     chunk_pool_init(&check.pool, RECORD_MEMORY, RECORD_MEMORY);
     arena_init(&check.arena, &check.pool, RECORD_MEMORY);
     report_recovery(&check, &report);
-    result = read_all(&check);
+    snprintf(segments, sizeof segments, "%.4000s/" SEGMENT_FOLDER, path);
+    result = body_check_open(&check.bodies, segments);
+    if (result == 0)
+        result = read_all(&check);
     if (result < 0)
         snprintf(ret_result->error, sizeof ret_result->error, "%s", strerror(-result));
     arena_fini(&check.arena);
@@ -674,6 +689,7 @@ int queue_check(const char *directory, queue_on_finding *on_finding, void *conte
     free(check.rows);
     free(check.fresh);
     free(check.uploads);
+    body_check_close(&check.bodies);
     store_close(check.store);
     return result;
 }

@@ -20,6 +20,8 @@
     KIND(UNDECODABLE, "undecodable", false) /* a key or record that is none of ours */             \
     KIND(MISMATCH, "mismatch", false)       /* record and key, or record and queue, differ */      \
     KIND(FRESH_AND_QUEUED, "fresh-and-queued", false)                                              \
+    KIND(FRESH_BODY, "fresh-body", false)     /* in a segment, and not as it was written */        \
+    KIND(BODY_OVERLAP, "body-overlap", false) /* two bodies in one place of a segment */           \
     KIND(ROW_WITHOUT_BODY, "row-without-body", false)                                              \
     KIND(BODY_WITHOUT_ROW, "body-without-row", false)                                              \
     KIND(BODY_SIZE, "body-size", false) /* parts missing, or not the envelope's size */            \
@@ -32,6 +34,7 @@
     KIND(FIRST_DUE, "first-due-too-late", false)   /* rows before it would not be found */         \
     KIND(UPLOAD_QUEUED, "upload-of-queued", false) /* the next start would delete its body */      \
     KIND(META, "meta", false)                                                                      \
+    KIND(FRESH_UNFINISHED, "fresh-unfinished", true) /* of a commit that was never synced */       \
     KIND(UPLOAD_LEFT, "upload-left", true) /* parts of a message that was never accepted */        \
     KIND(TORN_TAIL, "torn-tail", true)     /* an unfinished write at the end of the log */
 

@@ -37,6 +37,7 @@ struct commit {
     size_t bytes;
     enum commit_urgency urgency;
     uint64_t sequence; /* what the FAMILY_FRESH put without key got: its key is this, big-endian */
+    uint64_t group;    /* number of the group that wrote it, from 1; see committer.synced */
     uint64_t submitted_ns;
 };
 

@@ -187,6 +187,7 @@ static void fill_as_it_came(struct store_batch *batch, const struct group *group
 static void fill_batch(struct committer *committer, const struct group *group)
 {
     store_batch_clear(committer->batch);
+    committer->next_sequence++;
     for (struct commit *commit = group->first; commit; commit = commit->next)
         give_sequences(committer, commit);
     if (!reserve_sorted(committer, 2 * group->mutations)) {
@@ -206,8 +207,15 @@ static void set_results(struct committer *committer, struct commit *first, int r
 {
     for (struct commit *commit = first; commit; commit = commit->next) {
         commit->op.result = result;
+        commit->group = committer->groups;
         committer->commits++;
     }
+}
+
+static void note_synced(struct committer *committer)
+{
+    committer->unsynced_since_ns = 0;
+    atomic_store(&committer->synced, committer->groups);
 }
 
 static void note_written(struct committer *committer, bool sync, uint64_t now_ns)
@@ -216,7 +224,7 @@ static void note_written(struct committer *committer, bool sync, uint64_t now_ns
     committer->syncs += sync;
     committer->bytes += store_batch_bytes(committer->batch);
     if (sync)
-        committer->unsynced_since_ns = 0;
+        note_synced(committer);
     else if (!committer->unsynced_since_ns)
         committer->unsynced_since_ns = now_ns;
 }
@@ -265,7 +273,7 @@ void committer_probe(struct committer *committer)
     int result = store_revive(committer->store);
     if (result == 0) {
         committer->full = false;
-        committer->unsynced_since_ns = 0; /* a revival has written everything out */
+        note_synced(committer); /* a revival has written everything out */
     } else if (result != -ENOSPC) {
         committer->full = false;
         committer->dead = result;

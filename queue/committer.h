@@ -27,7 +27,8 @@ struct committer {
     size_t waiting_bytes;
     unsigned waiting_sync;      /* COMMIT_SYNCs among what waits */
     uint64_t last_start_ns;     /* 0: none yet */
-    uint64_t next_sequence;     /* of FAMILY_FRESH */
+    uint64_t next_sequence;     /* of FAMILY_FRESH; one is left out between groups, so that recovery
+                                   can tell which records were written together */
     uint64_t unsynced_since_ns; /* 0: everything written is synced */
     int dead;                   /* 0 or the error that ended it */
     bool full;                  /* -ENOSPC until a probe succeeds */
@@ -35,6 +36,7 @@ struct committer {
     size_t sorted_capacity;
     uint64_t groups, syncs, commits, bytes; /* groups and bytes are those written */
     struct metrics metrics; /* kept by the thread's shell */
+    _Atomic uint64_t synced; /* all groups up to this one are on disk; any thread may look */
 };
 
 /* `next_sequence`: above every key of FAMILY_FRESH. 0 or -ENOMEM. */

@@ -5,6 +5,7 @@
 #include "queue/loader.h"
 
 #include "queue/record.h"
+#include "queue/segment_file.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -260,6 +261,9 @@ void loader_run(struct store *store, struct load *load)
         break;
     case LOAD_REFS:
         load->op.result = load_refs(store, load);
+        break;
+    case LOAD_SEGMENT:
+        load->op.result = segment_file_make(load->segment_path, load->segment_size);
         break;
     }
 }

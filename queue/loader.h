@@ -13,13 +13,15 @@
  * may have any length (part 0 may be the headers that we add, written last); together they must
  * have the size asked for, else -EIO.
  *
- * LOAD_REFS: how many rows of a message are still open. */
+ * LOAD_REFS: how many rows of a message are still open.
+ *
+ * LOAD_SEGMENT: makes a nursery segment (segment_file.h): no reading, but as slow. */
 #pragma once
 
 #include "core/loop.h"
 #include "queue/store.h"
 
-enum load_kind { LOAD_WINDOW, LOAD_BODIES, LOAD_REFS };
+enum load_kind { LOAD_WINDOW, LOAD_BODIES, LOAD_REFS, LOAD_SEGMENT };
 enum { LOAD_BODIES_MAX = 64, LOAD_KEY_MAX = 32 };
 
 struct loaded {
@@ -47,6 +49,9 @@ struct load {
     uint64_t ids[LOAD_BODIES_MAX]; /* LOAD_BODIES; LOAD_REFS uses ids[0] */
     uint64_t
         sizes[LOAD_BODIES_MAX]; /* LOAD_BODIES: envelope.size of each, what its parts must sum to */
+    const char *segment_path;   /* LOAD_SEGMENT; stays until done */
+    uint64_t segment_size;
+    uint32_t segment_number; /* for whom asked */
 
     /* reply: freed by load_release */
     struct loaded *rows; /* LOAD_WINDOW */

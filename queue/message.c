@@ -7,6 +7,8 @@
 
 #include <errno.h>
 
+enum { SMALL_BODY = 2048 };
+
 int share_refusal(const struct share *share)
 {
     const struct spool *spool = share->spool;
@@ -63,13 +65,31 @@ bool message_add_recipient(struct message *message, const struct recipient *reci
     return true;
 }
 
+/* A body that may become large enough for a segment is written from where it lies, so it lies in
+ * pages, all of it: the short beginning of one that came in drops is copied once. */
+static bool append_text(struct message *message, struct span bytes)
+{
+    struct text *body = &message->body;
+    struct arena *arena = &message->arena;
+    if (body->len + bytes.len <= SMALL_BODY)
+        return text_append(body, arena, bytes);
+    if (body->len > 0 && body->len <= SMALL_BODY && !arena->blocks) {
+        char beginning[SMALL_BODY];
+        size_t len = text_copy(body, 0, beginning, sizeof beginning);
+        *body = (struct text){0};
+        if (!text_append_pages(body, arena, span_of(beginning, len)))
+            return false;
+    }
+    return text_append_pages(body, arena, bytes);
+}
+
 int message_append(struct message *message, struct span bytes, struct op *room)
 {
     struct intake *intake = intake_of(message);
     check(bytes.len <= BODY_PART && message->envelope.id != 0);
     if (intake->upload || message->body_len + bytes.len > BODY_PART)
         return upload_append(intake, bytes, room);
-    if (!text_append(&message->body, &message->arena, bytes))
+    if (!append_text(message, bytes))
         return -ENOMEM;
     message->body_len += bytes.len;
     return 0;

@@ -33,13 +33,14 @@ void nursery_enter(struct held *held)
     queue_look(stored(held->row.queue));
 }
 
-void nursery_leave(struct held *held)
+void nursery_leave(struct held *held, uint64_t group)
 {
     struct share *share = held->row.queue->share;
     list_remove(&held->age);
     stored(held->row.queue)->window->fresh_rows--;
     share->usage.nursery_messages--;
     share->usage.nursery_bytes -= held->row.envelope.size;
+    segments_release(held->intake, group);
 }
 
 static void demote(struct held *held)

@@ -374,14 +374,14 @@ bool fresh_record_write_head(const struct fresh_record *record, struct arena *ar
     return true;
 }
 
-/* An inline body fills what is left, one in a segment leaves nothing. */
+/* An inline body fills what is left; of one in a segment that is the beginning. */
 static bool place_fits(const struct place *place, struct span rest)
 {
     switch (place->kind) {
     case PLACE_INLINE:
         return place->len == rest.len && !place->segment && !place->offset && !place->crc32c;
     case PLACE_SEGMENT:
-        return rest.len == 0;
+        return place->len > 0;
     default:
         return false;
     }

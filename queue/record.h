@@ -3,7 +3,7 @@
  * All integers are big-endian, so keys sort as numbers do. A record starts with its version. A
  * decoder takes any bytes and either fills the struct with spans into them or says false.
  *
- *     fresh   version, shard, id, body place, row record, inline body
+ *     fresh   version, shard, id, body place, row record, inline body (or its beginning)
  *     row     version, state, envelope
  *     queue   version, name, first_due, counters, arrivals_until
  *     body    part 0, 1, ... of at most BODY_PART bytes, CRLF form, exactly as it will be sent
@@ -71,6 +71,7 @@ struct place {
     uint32_t segment;
     uint64_t offset;
     uint32_t len, crc32c; /* inline: len is that of `body`; crc32c is 0, the store has its own */
+    /* in a segment: of what lies there, behind what is inline (our own headers) */
 };
 
 struct fresh_record {
@@ -79,7 +80,7 @@ struct fresh_record {
     struct place place;
     struct envelope envelope;
     struct row_state state;
-    struct span body; /* PLACE_INLINE */
+    struct span body; /* what of it is inline */
 };
 
 struct queue_record {
@@ -105,7 +106,8 @@ bool queue_key_read(struct span key, uint8_t *ret_shard, uint32_t *ret_queue);
 /* Records. The encoders write into an arena. False: no memory, or a string that is too long. */
 MUST_USE bool row_record_write(const struct envelope *envelope, const struct row_state *state,
                                struct arena *arena, struct span *ret_record);
-/* The head of a fresh record: what stands before the inline body, which is appended as it lies. */
+/* The head of a fresh record: what stands before the inline part of the body, which is appended as
+ * it lies. */
 MUST_USE bool fresh_record_write_head(const struct fresh_record *record, struct arena *arena,
                                       struct span *ret_head);
 MUST_USE bool queue_record_write(const struct queue_record *record, struct arena *arena,

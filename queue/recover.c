@@ -2,12 +2,19 @@
  *
  * Fresh records come back into the nursery as they were; what no longer fits (smaller limits, fewer
  * workers) is moved to `body` and `row` at once. Records that cannot be read are left where they
- * are and named in the report: `queue check` says more. */
+ * are and named in the report: `queue check` says more.
+ *
+ * A body in a segment may be missing in one case that is no damage: the power failed when the log
+ * had its record already and the sync that was to flush both had not ended. Nobody was promised
+ * such a message, and its record is in the last group that put any: groups are a sequence number
+ * apart (committer.h), so that one is the run of numbers at the end. There a wrong checksum
+ * discards the record; anywhere else the message is lost, which its sender is told. */
 #include "queue/spool_private.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { MOVE_BYTES = 1 << 20 };
 
@@ -195,16 +202,48 @@ int recover_queues(struct spool *spool, struct spool_report *report)
 
 /* ---- fresh ---- */
 
+/* A record whose body has another checksum than it should. */
+struct bad_body {
+    struct bad_body *next;
+    uint64_t sequence;
+    struct span value;
+};
+
 struct fresh_scan {
     struct spool *spool;
     struct store_batch *batch; /* what moves to body and row */
     struct chunk_pool pool;
-    uint64_t count, moved, damaged;
+    struct segment_files files;
+    struct arena bad_arena;
+    struct bad_body *bad;
+    uint64_t last_sequence, last_run; /* of the run at the end, the first */
+    uint64_t count, moved, damaged, discarded, lost;
 };
+
+/* What is in a record's place, in memory. */
+struct found_body {
+    struct segment_slot slot;
+    struct span text; /* what lies in a segment */
+    bool missing;
+};
+
+static bool copy_body(struct held *held, const struct fresh_record *record,
+                      const struct found_body *found, struct arena *arena)
+{
+    struct span *pieces = arena_take(arena, 2 * sizeof(*pieces));
+    if (!pieces || !arena_copy(arena, found->text, &pieces[1]))
+        return false;
+    pieces[0] = record->body;
+    held->row.body = pieces;
+    held->row.body_pieces = found->missing ? 0 : found->text.len ? 2 : 1;
+    held->body_missing = found->missing;
+    return true;
+}
 
 /* Back into the nursery: the message's arena holds a copy of the record, and all strings point into
  * it. False: no memory. */
-static bool enter_nursery(struct share *share, uint64_t sequence, struct span bytes)
+static bool enter_nursery(struct share *share, uint64_t sequence, struct span bytes,
+                          const struct found_body *found)
 {
     struct intake *intake = intake_blank(share, &share->inbound);
     struct fresh_record record;
@@ -214,23 +253,20 @@ static bool enter_nursery(struct share *share, uint64_t sequence, struct span by
     struct arena *arena = &intake->message.arena;
     intake->rows = arena_take_zeroed(arena, sizeof(*intake->rows));
     intake->records = arena_take_zeroed(arena, sizeof(*intake->records));
-    struct span *body = arena_take(arena, sizeof(*body));
-    if (!intake->rows || !intake->records || !body || !arena_copy(arena, bytes, &copy) ||
-        !fresh_record_read(copy, arena, &record))
+    if (!intake->rows || !intake->records || !arena_copy(arena, bytes, &copy) ||
+        !fresh_record_read(copy, arena, &record) || !copy_body(intake->rows, &record, found, arena))
         goto fail;
     struct stored_queue *queue = queue_obtain(share, record.shard, &record.envelope);
     if (!queue || !queue_open_window(queue))
         goto fail;
     struct held *held = intake->rows;
-    *body = record.body;
     intake->row_count = 1;
     intake->fresh = true;
+    intake->slot = found->slot;
     intake->message.envelope = record.envelope;
     held->row.envelope = record.envelope;
     held->row.state = record.state;
     held->row.due_ms = record.envelope.arrived_ms;
-    held->row.body = body;
-    held->row.body_pieces = 1;
     held->intake = intake;
     held->sequence = sequence;
     held->unreported =
@@ -245,12 +281,12 @@ fail:
 }
 
 /* Over the nursery's bounds: what a demotion does, in a batch of ours. */
-static int move_to_row(struct fresh_scan *scan, struct share *share, struct span key,
-                       const struct fresh_record *record, struct arena *arena)
+static int move_to_row(struct fresh_scan *scan, struct share *share, uint64_t sequence,
+                       const struct fresh_record *record, struct span text, struct arena *arena)
 {
     struct stored_queue *queue = queue_obtain(share, record->shard, &record->envelope);
     uint64_t due_ms = record->envelope.arrived_ms;
-    char text[KEY_MAX];
+    char key[KEY_MAX];
     struct span row, header;
     if (!queue || !row_record_write(&record->envelope, &record->state, arena, &row))
         return -ENOMEM;
@@ -266,12 +302,13 @@ static int move_to_row(struct fresh_scan *scan, struct share *share, struct span
                                      queue->arrivals_until_ms};
     if (!queue_record_write(&described, arena, &header))
         return -ENOMEM;
-    store_batch_delete(scan->batch, FAMILY_FRESH, key);
-    store_batch_put(scan->batch, FAMILY_BODY, body_key(text, record->id, 0), &record->body, 1);
+    struct span pieces[] = {record->body, text};
+    store_batch_delete(scan->batch, FAMILY_FRESH, fresh_key(key, sequence));
+    store_batch_put(scan->batch, FAMILY_BODY, body_key(key, record->id, 0), pieces, 2);
     store_batch_put(scan->batch, FAMILY_ROW,
-                    row_key(text, queue->shard, queue->number, due_ms, record->id), &row, 1);
-    store_batch_put(scan->batch, FAMILY_QUEUE, queue_key(text, queue->shard, queue->number),
-                    &header, 1);
+                    row_key(key, queue->shard, queue->number, due_ms, record->id), &row, 1);
+    store_batch_put(scan->batch, FAMILY_QUEUE, queue_key(key, queue->shard, queue->number), &header,
+                    1);
     queue->recorded = true;
     agenda_set(&share->agenda, &queue->look, queue->first_due_ms);
     scan->moved++;
@@ -280,24 +317,110 @@ static int move_to_row(struct fresh_scan *scan, struct share *share, struct span
     return commit_now(scan->spool, scan->batch);
 }
 
-static int recover_one(struct fresh_scan *scan, struct span key, uint64_t sequence,
-                       struct span value)
+/* A place that two records name was overwritten by one of them. */
+static int recover_sound(struct fresh_scan *scan, uint64_t sequence, struct span value,
+                         const struct fresh_record *record, struct found_body *found,
+                         struct arena *arena)
+{
+    struct share *share = share_of(scan->spool, record->shard);
+    bool placed = record->place.kind == PLACE_SEGMENT;
+    bool ours = !placed || segments_find(&share->segments, record->place.segment);
+    if (placed && ours && !segments_mark(&share->segments, &record->place, &found->slot)) {
+        scan->damaged++;
+        return 0;
+    }
+    scan->count++;
+    if (ours && nursery_has_room(share, record->envelope.size) &&
+        enter_nursery(share, sequence, value, found))
+        return 0;
+    if (found->slot.segment) /* nothing is written there before this batch is on disk */
+        segment_give(found->slot.segment, found->slot.first, found->slot.blocks);
+    return move_to_row(scan, share, sequence, record, found->text, arena);
+}
+
+static int note_bad(struct fresh_scan *scan, uint64_t sequence, struct span value)
+{
+    struct bad_body *bad = arena_take_zeroed(&scan->bad_arena, sizeof(*bad));
+    if (!bad || !arena_copy(&scan->bad_arena, value, &bad->value))
+        return -ENOMEM;
+    bad->sequence = sequence;
+    bad->next = scan->bad;
+    scan->bad = bad;
+    return 0;
+}
+
+/* What is there and cannot be read stays there: perhaps another start can. */
+static void keep_place(struct fresh_scan *scan, const struct fresh_record *record)
+{
+    struct segment_slot slot;
+    struct share *share = share_of(scan->spool, record->shard);
+    bool marked = segments_mark(&share->segments, &record->place, &slot);
+    (void)marked;
+    scan->damaged++;
+}
+
+static int recover_one(struct fresh_scan *scan, uint64_t sequence, struct span value)
 {
     struct arena arena;
     struct fresh_record record;
+    struct found_body found = {0};
     int result = 0;
     arena_init(&arena, &scan->pool, ARENA_LIMIT);
-    if (!fresh_record_read(value, &arena, &record) || record.place.kind != PLACE_INLINE ||
-        record.shard >= SHARD_COUNT) {
+    if (!fresh_record_read(value, &arena, &record) || record.shard >= SHARD_COUNT) {
         scan->damaged++;
-    } else {
-        struct share *share = share_of(scan->spool, record.shard);
-        scan->count++;
-        if (!nursery_has_room(share, record.envelope.size) ||
-            !enter_nursery(share, sequence, value))
-            result = move_to_row(scan, share, key, &record, &arena);
+        arena_fini(&arena);
+        return 0;
+    }
+    if (record.place.kind == PLACE_SEGMENT) {
+        char *text =
+            record.place.len <= ARENA_LIMIT / 2 ? arena_take(&arena, record.place.len) : NULL;
+        result = text ? segment_files_read(&scan->files, &record.place, text) : -ENOMEM;
+        found.text = span_of(text, record.place.len);
+    }
+    if (result == 0)
+        result = recover_sound(scan, sequence, value, &record, &found, &arena);
+    else if (result == -EBADMSG)
+        result = note_bad(scan, sequence, value);
+    else if (result != -ENOMEM) {
+        keep_place(scan, &record);
+        result = 0;
     }
     arena_fini(&arena);
+    return result;
+}
+
+/* The message is lost, and goes the way of those: a report to its sender, a line in the journal. */
+static int enter_lost(struct fresh_scan *scan, const struct bad_body *bad)
+{
+    struct arena arena;
+    struct fresh_record record;
+    struct found_body found = {.missing = true};
+    arena_init(&arena, &scan->pool, ARENA_LIMIT);
+    bool read = fresh_record_read(bad->value, &arena, &record);
+    bool entered = false;
+    if (read) {
+        struct share *share = share_of(scan->spool, record.shard);
+        bool marked = segments_mark(&share->segments, &record.place, &found.slot);
+        (void)marked; /* not ours: nobody writes there any more */
+        entered = enter_nursery(share, bad->sequence, bad->value, &found);
+    }
+    arena_fini(&arena);
+    return entered ? 0 : -ENOMEM;
+}
+
+static int judge_bad(struct fresh_scan *scan)
+{
+    int result = 0;
+    char key[KEY_MAX];
+    for (const struct bad_body *bad = scan->bad; bad && result == 0; bad = bad->next) {
+        if (bad->sequence >= scan->last_run) {
+            store_batch_delete(scan->batch, FAMILY_FRESH, fresh_key(key, bad->sequence));
+            scan->discarded++;
+        } else {
+            scan->lost++;
+            result = enter_lost(scan, bad);
+        }
+    }
     return result;
 }
 
@@ -314,11 +437,57 @@ static int scan_fresh(struct fresh_scan *fresh, uint64_t *ret_next_sequence)
             result = 0;
             continue;
         }
+        if (sequence != fresh->last_sequence + 1)
+            fresh->last_run = sequence;
+        fresh->last_sequence = sequence;
         *ret_next_sequence = sequence + 1;
-        result = recover_one(fresh, key, sequence, value);
+        result = recover_one(fresh, sequence, value);
     }
     store_scan_free(scan);
     return result;
+}
+
+/* Files of another size or number than are wanted now take no new bodies; when their records have
+ * been moved they go. */
+static void add_segments(struct fresh_scan *fresh)
+{
+    struct spool *spool = fresh->spool;
+    for (unsigned i = 0; i < fresh->files.count; i++) {
+        const struct segment_file *file = &fresh->files.files[i];
+        struct share *share = spool->shares[file->number % spool->options.workers];
+        if (file->size == share->segments.size)
+            segments_add(&share->segments, file->number, file->size);
+    }
+}
+
+static void remove_segments(const struct fresh_scan *fresh)
+{
+    char path[SEGMENT_PATH];
+    const struct spool *spool = fresh->spool;
+    for (unsigned i = 0; i < fresh->files.count && !fresh->damaged; i++) {
+        uint32_t number = fresh->files.files[i].number;
+        struct share *share = spool->shares[number % spool->options.workers];
+        if (!segments_find(&share->segments, number) &&
+            segment_path(path, fresh->files.directory, number))
+            unlink(path);
+    }
+}
+
+static void report_fresh(const struct fresh_scan *fresh, struct spool_report *report)
+{
+    report->fresh = fresh->count;
+    if (fresh->damaged)
+        report_line(report, "%llu fresh records cannot be read: see `ringpost queue check`",
+                    (unsigned long long)fresh->damaged);
+    if (fresh->lost)
+        report_line(report, "%llu messages were lost by a damaged disk: their senders are told",
+                    (unsigned long long)fresh->lost);
+    if (fresh->discarded)
+        report_line(report,
+                    "%llu messages of an unfinished write were discarded: nobody was "
+                    "promised them",
+                    (unsigned long long)fresh->discarded);
+    report->alarm |= fresh->damaged || fresh->lost;
 }
 
 int recover_fresh(struct spool *spool, struct spool_report *report, uint64_t *ret_next_sequence)
@@ -328,16 +497,22 @@ int recover_fresh(struct spool *spool, struct spool_report *report, uint64_t *re
         return -ENOMEM;
     *ret_next_sequence = 1;
     chunk_pool_init(&fresh.pool, SIZE_MAX, 0);
-    int result = scan_fresh(&fresh, ret_next_sequence);
+    arena_init(&fresh.bad_arena, &fresh.pool, SIZE_MAX);
+    int result = segment_files_open(spool->segment_directory, true, &fresh.files);
+    if (result == 0) {
+        add_segments(&fresh);
+        result = scan_fresh(&fresh, ret_next_sequence);
+    }
+    if (result == 0)
+        result = judge_bad(&fresh);
     if (result == 0)
         result = commit_now(spool, fresh.batch);
+    if (result == 0)
+        remove_segments(&fresh);
+    segment_files_close(&fresh.files);
     store_batch_free(fresh.batch);
+    arena_fini(&fresh.bad_arena);
     chunk_pool_fini(&fresh.pool);
-    report->fresh = fresh.count;
-    if (fresh.damaged) {
-        report->alarm = true;
-        report_line(report, "%llu fresh records cannot be read: see `ringpost queue check`",
-                    (unsigned long long)fresh.damaged);
-    }
+    report_fresh(&fresh, report);
     return result;
 }

@@ -8,6 +8,7 @@
  * of those messages: fresh records are all read anyway; rows are sought among those that were due
  * in the last minute, in queues into which something may have come then (arrivals_until). Whether a
  * message's line is in the part of the journal that was not read is decided by when it arrived. */
+#include "core/clock.h"
 #include "queue/event.h"
 #include "queue/spool_private.h"
 
@@ -91,6 +92,7 @@ static void note_reach(struct journal_reach *reach, const struct journal_line *l
     if (!reach->seen)
         reach->known_from_ms = line->sequence == 1 ? 0 : at_ms + REACH_SLACK_MS;
     reach->seen = true;
+    reach->went_back |= at_ms + YOUNG_MS < reach->newest_ms;
     if (at_ms > reach->newest_ms)
         reach->newest_ms = at_ms;
 }
@@ -116,11 +118,14 @@ bool reception_missing(const struct spool *spool, uint8_t shard, const struct en
            !witnessed(set, envelope->id, queue);
 }
 
-/* Nothing that came in before this lacks its line. */
+/* Nothing that came in before this lacks its line. What came in after the clock was set back has an
+ * earlier time than lines before it. */
 static uint64_t arrivals_floor_ms(const struct spool *spool, uint8_t shard)
 {
     const struct journal_reach *reach = &spool->witnesses.reach[shard % spool->workers_before];
     uint64_t newest_ms = reach->seen ? reach->newest_ms : spool->ceiling_ms;
+    if (reach->went_back || clock_wall_ms() < newest_ms)
+        return reach->known_from_ms;
     uint64_t floor_ms = newest_ms > YOUNG_MS ? newest_ms - YOUNG_MS : 0;
     return floor_ms > reach->known_from_ms ? floor_ms : reach->known_from_ms;
 }

@@ -85,7 +85,8 @@ static bool make(struct settlement *settlement, struct bounce *bounce)
         return false;
     }
     /* A commit gives one sequence: at most one of its reports is fresh. */
-    if (intake_fill(intake, &settlement->commit, !holds_fresh(settlement)) != 0) {
+    if (intake_fill(intake, &settlement->commit,
+                    holds_fresh(settlement) ? FRESH_NEVER : FRESH_INLINE) != 0) {
         intake_failed(intake, -1);
         return false;
     }

@@ -185,7 +185,7 @@ static bool put_row(struct settlement *settlement)
     static const struct span nothing = {"", 0};
     struct position at = settlement->put_at;
     char key[KEY_MAX];
-    if (held->intake) {
+    if (held->intake && !held->body_missing) {
         const struct span *pieces = held->row.body_pieces ? held->row.body : &nothing;
         unsigned count = held->row.body_pieces ? held->row.body_pieces : 1;
         if (!commit_put(commit, arena, FAMILY_BODY, body_key(key, at.id, 0), pieces, count))
@@ -314,7 +314,7 @@ static void row_goes_on(struct settlement *settlement)
     struct stored_queue *queue = stored(held->row.queue);
     struct intake *intake = held->intake;
     if (intake)
-        nursery_leave(held);
+        nursery_leave(held, settlement->commit.group);
     else
         walks_note(queue, (struct position){held->row.due_ms, held->row.envelope.id}, -1);
     held_leave(held);
@@ -331,7 +331,7 @@ static void row_ends(struct settlement *settlement)
     struct stored_queue *queue = stored(held->row.queue);
     struct intake *intake = held->intake;
     if (intake)
-        nursery_leave(held);
+        nursery_leave(held, settlement->commit.group);
     window_forget(held);
     if (intake)
         intake_free(intake);

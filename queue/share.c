@@ -58,6 +58,10 @@ int share_init(struct share *share, struct spool *spool, unsigned worker)
     op_init(&share->wake_turn, on_wake_turn);
     op_init(&share->journal_closed, on_journal_closed);
     share->line = malloc(EVENT_LINE_MAX);
+    int result = segments_init(&share->segments, spool->segment_directory, spool->segment_limit,
+                               spool->options.segment_size);
+    if (result)
+        return result;
     if (!share->line || map_init(&share->queues, QUEUES_EXPECTED) != 0 ||
         map_init(&share->held, QUEUES_EXPECTED) != 0 || map_init(&share->several, 64) != 0)
         return -ENOMEM;
@@ -117,6 +121,7 @@ void share_fini(struct share *share)
     map_fini(&share->several);
     agenda_fini(&share->agenda);
     upkeep_fini(share);
+    segments_fini(&share->segments);
     share->journal = journal_free(share->journal);
     chunk_pool_fini(&share->inbound);
     chunk_pool_fini(&share->own);
@@ -153,6 +158,7 @@ int share_start(struct spool *spool, struct loop *loop, share_on_ready *on_ready
     loop_arm(loop, &share->tick, SHARE_TICK_MS * NS_PER_MS);
     share_arm_look(share);
     receptions_write(share);
+    segments_start(share);
     list_for_each (&share->nursery, link, following) {
         struct held *held = container_of(link, struct held, age);
         held->entered_ns = loop->now_ns;
@@ -303,6 +309,10 @@ void share_usage(const struct share *share, struct share_usage *ret_usage)
     ret_usage->journal_lost = journal.lost;
     ret_usage->journal_errors = journal.errors;
     ret_usage->journal_behind = journal_behind(share->journal);
+    segments_usage(&share->segments, &ret_usage->segments);
+    ret_usage->segment_bodies = share->segments.bodies;
+    ret_usage->segment_inlined = share->segments.inlined;
+    ret_usage->segment_errors = share->segments.errors;
 }
 
 /* ---- draining ---- */
@@ -329,6 +339,7 @@ void share_look_drained(struct share *share)
     }
     if (share->drain_step == DRAIN_COUNTERS) {
         share->drain_step = DRAIN_JOURNAL;
+        segments_close(share);
         share->journal_closed.state = OP_BUSY;
         journal_close(share->journal, &share->journal_closed);
     }

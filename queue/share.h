@@ -34,6 +34,7 @@
 #include "core/map.h"
 #include "queue/commit.h"
 #include "queue/record.h"
+#include "queue/segment.h"
 #include "queue/verdict.h"
 
 struct spool;
@@ -180,6 +181,8 @@ struct share_usage {
     uint64_t journal_syncs, journal_bytes;
     uint64_t set_back;         /* rows rescheduled because the wall clock went back */
     uint64_t queues_uncounted; /* after an unclean stop: their rows are as last recorded */
+    struct segments_usage segments;
+    uint64_t segment_bodies, segment_inlined, segment_errors; /* see segments.h */
 };
 void share_usage(const struct share *share, struct share_usage *ret_usage);
 

@@ -26,6 +26,7 @@
 #include "queue/journal.h"
 #include "queue/loader_thread.h"
 #include "queue/schedule.h"
+#include "queue/segments.h"
 #include "queue/share.h"
 #include "queue/spool.h"
 
@@ -123,6 +124,8 @@ struct intake {
     unsigned row_count;
     struct list_link link; /* share->stuck_withdrawals */
     bool fresh, withdrawn;
+    struct segment_slot slot; /* of the body, until it is released */
+    struct op body_written;
     struct upload *upload;
     void *seal; /* of a report that is not sealed yet */
     struct commit commit;
@@ -168,6 +171,7 @@ struct share {
     share_fill_seal *fill_seal;
     void *seal_context;
     struct journal *journal;
+    struct segments segments;
     struct chunk_pool inbound, own; /* messages from outside; settlements and reports */
     struct ids ids;
     struct map queues, held, several;
@@ -321,9 +325,15 @@ void intake_parts_written(struct intake *intake);
 struct intake *intake_new(struct share *share, struct chunk_pool *pool);
 struct intake *intake_blank(struct share *share, struct chunk_pool *pool); /* without times */
 void intake_free(struct intake *intake);
+enum fresh_form {
+    FRESH_NEVER,
+    FRESH_INLINE,
+    FRESH_OR_SEGMENT, /* the body may go to a segment: intake->slot says, and it must be written
+                         before the commit is submitted */
+};
 /* Makes the rows and fills `commit` with all but records and ceiling. 0 or -ENOMEM (nothing was
  * entered anywhere then). */
-MUST_USE int intake_fill(struct intake *intake, struct commit *commit, bool fresh_allowed);
+MUST_USE int intake_fill(struct intake *intake, struct commit *commit, enum fresh_form form);
 MUST_USE bool intake_put_records(struct intake *intake, struct commit *commit, struct arena *arena,
                                  bool again);
 void intake_committed(struct intake *intake, uint64_t sequence);
@@ -345,7 +355,8 @@ struct upload *upload_free(struct upload *upload);
 bool nursery_has_room(const struct share *share, uint64_t size);
 void nursery_enter(struct held *held); /* a new one: announces its queue, too */
 void nursery_place(struct held *held);
-void nursery_leave(struct held *held);
+/* Its record went with this group of the committer. */
+void nursery_leave(struct held *held, uint64_t group);
 void nursery_demote_old(struct share *share);
 
 /* ---- settle.c: verdicts ---- */

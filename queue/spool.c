@@ -81,6 +81,23 @@ static int open_store(struct spool *spool, const char *path, struct spool_report
     return result;
 }
 
+/* Where bodies of the nursery will lie. What is there is read in any case. */
+static int open_segments(struct spool *spool, const char *store_path, struct spool_report *report)
+{
+    const struct spool_options *options = &spool->options;
+    const char *why;
+    int result = make_directory(store_path, SEGMENT_FOLDER, &spool->segment_directory);
+    if (result < 0 || options->segments == 0)
+        return result;
+    if (!segment_probe(spool->segment_directory, store_path, &why)) {
+        report_line(report, "bodies go through the log, [queue] segments are not used: %s", why);
+        return 0;
+    }
+    unsigned each = options->segments / options->workers;
+    spool->segment_limit = each ? each : 1;
+    return 0;
+}
+
 static int make_shares(struct spool *spool)
 {
     unsigned workers = spool->options.workers;
@@ -172,6 +189,7 @@ static void spool_free(struct spool *spool)
     free((void *)(uintptr_t)spool->options.hostname);
     free((void *)(uintptr_t)spool->options.data_dir);
     free(spool->journal_directory);
+    free(spool->segment_directory);
     free(spool);
 }
 
@@ -190,6 +208,8 @@ int spool_open(const struct spool_options *options, struct spool **ret_spool,
         result = open_folders(spool, &store_path);
     if (result == 0)
         result = open_store(spool, store_path, ret_report);
+    if (result == 0)
+        result = open_segments(spool, store_path, ret_report);
     if (result == 0)
         result = recover(spool, ret_report);
     if (result == 0)
@@ -256,6 +276,11 @@ struct metrics *spool_metrics(struct spool *spool)
 const struct journal_kept *spool_journal(const struct spool *spool)
 {
     return &spool->keeper.kept;
+}
+
+unsigned spool_segments_lost(const struct spool *spool)
+{
+    return atomic_load_explicit(&spool->segments_lost, memory_order_relaxed);
 }
 
 struct store *spool_store(struct spool *spool)

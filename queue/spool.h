@@ -20,7 +20,9 @@ struct spool_options {
     unsigned workers;
     size_t store_memory;
     unsigned loader_threads;
-    struct share_limits limits;         /* per worker */
+    struct share_limits limits; /* per worker */
+    unsigned segments;          /* files for bodies of the nursery, of all workers; 0: none */
+    uint64_t segment_size;      /* bytes of each */
     const uint64_t *retry_intervals_ms; /* the last one repeats */
     unsigned retry_interval_count;
     double retry_jitter; /* 0.10 */
@@ -72,6 +74,9 @@ struct metrics *spool_metrics(struct spool *spool);
 
 /* What became of the journal's segments; any thread. */
 const struct journal_kept *spool_journal(const struct spool *spool);
+
+/* How many segments were given up since the start (segments.h); any thread. */
+unsigned spool_segments_lost(const struct spool *spool);
 
 /* For metrics and `queue` commands; any thread. */
 struct store *spool_store(struct spool *spool);

@@ -27,6 +27,7 @@ struct witness_set {
         bool seen;
         uint64_t known_from_ms; /* what arrived later has its line in the tail, or none */
         uint64_t newest_ms;
+        bool went_back; /* the clock, between two lines */
     } reach[JOURNAL_WORKERS];
 };
 
@@ -57,7 +58,9 @@ struct spool {
     char node[17];
     struct suspensions suspensions; /* the control thread's */
     uint64_t next_suspension;
-    char *journal_directory;
+    char *journal_directory, *segment_directory;
+    unsigned segment_limit; /* of each worker; 0: bodies stay in the store */
+    atomic_uint segments_lost;
     uint64_t journal_sequence[SHARD_COUNT]; /* next, by worker */
     uint64_t journal_torn[SHARD_COUNT];     /* journal_tail's torn_from */
     _Atomic uint64_t journal_heads[SHARD_COUNT];

@@ -27,6 +27,7 @@ static void on_withdrawn(struct op *op)
         share_look_drained(share);
         return;
     }
+    segments_release(intake, intake->commit.group);
     for (unsigned i = 0; i < intake->row_count; i++) {
         struct stored_queue *queue = stored(intake->rows[i].row.queue);
         window_forget(&intake->rows[i]);

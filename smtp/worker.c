@@ -23,6 +23,11 @@ static void publish(struct worker *worker)
     metric_set(metrics, METRIC_ROWS_SET_BACK, usage.set_back);
     metric_set(metrics, METRIC_NURSERY_MESSAGES, usage.nursery_messages);
     metric_set(metrics, METRIC_NURSERY_BYTES, usage.nursery_bytes);
+    metric_set(metrics, METRIC_SEGMENT_BYTES_USED, usage.segments.used_bytes);
+    metric_set(metrics, METRIC_SEGMENT_BYTES_FREE, usage.segments.free_bytes);
+    metric_set(metrics, METRIC_SEGMENT_BODIES, usage.segment_bodies);
+    metric_set(metrics, METRIC_SEGMENT_INLINED, usage.segment_inlined);
+    metric_set(metrics, METRIC_SEGMENT_ERRORS, usage.segment_errors);
     metric_set(metrics, METRIC_MESSAGES_WITHDRAWN, usage.withdrawn);
     metric_set(metrics, METRIC_RECIPIENTS_DELIVERED, usage.delivered);
     metric_set(metrics, METRIC_RECIPIENTS_DEFERRED, usage.deferred);
@@ -136,6 +141,8 @@ struct spool_options worker_spool_options(struct config *config, unsigned worker
                 .window_rows = (unsigned)config->queue.window_rows,
                 .unrecorded = UNRECORDED_MAX,
             },
+        .segments = (unsigned)config->queue.segments,
+        .segment_size = config->queue.segment_size,
         .retry_intervals_ms = config->retry.intervals_ms,
         .retry_interval_count = (unsigned)config->retry.interval_count,
         .retry_jitter = config->retry.jitter,

@@ -95,7 +95,9 @@ static void send_envelope(struct injector *injector)
 
 static void send_body(struct injector *injector)
 {
-    size_t size = world_chance(20) ? world_draw(BODY_MAX) : world_draw(4000);
+    size_t size = world_chance(20)    ? world_draw(BODY_MAX)
+                  : world_chance(500) ? world_draw(24000)
+                                      : world_draw(4000);
     char *body = malloc(size + 1024);
     check(body);
     size_t len =

@@ -3,7 +3,8 @@
  * A socket holds what has arrived and was not received; its ops finish at random moments. Results
  * wait in a queue per io and are taken by io_next, as from a completion ring. Files are real files:
  * a write happens at once but counts as lost until it was synced; a crash cuts each file somewhere
- * in its unsynced tail. */
+ * in its unsynced tail. Writes past the cache (O_DIRECT) overwrite in place: until the device's
+ * cache is flushed each sector keeps what it held before, and a crash chooses, sector by sector. */
 #include "tests/sim/sim.h"
 
 #include "core/clock.h"
@@ -15,7 +16,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-enum { SOCKETS = 4096, FILES = 64, FILE_BASE = 100000, INPUT_MAX = 256 * 1024 };
+enum { SOCKETS = 4096, FILES = 512, SECTOR = 512, FILE_BASE = 100000, INPUT_MAX = 256 * 1024 };
 
 struct result {
     struct op *op;
@@ -53,8 +54,19 @@ struct socket {
     unsigned generation;
 };
 
+/* A direct write that no flush has covered. */
+struct direct {
+    struct direct *older;
+    struct file *file;
+    struct late *late; /* while it is not done; NULL: a flush takes it */
+    uint64_t offset;
+    size_t len;
+    char before[];
+};
+
 struct file {
     int fd;
+    bool is_direct;
     char path[512];
     uint64_t written, synced;
 };
@@ -62,6 +74,7 @@ struct file {
 static struct socket sockets[SOCKETS];
 static struct file files[FILES];
 static unsigned file_count;
+static struct direct *directs; /* newest first */
 
 static struct socket *socket_of(int fd)
 {
@@ -541,12 +554,17 @@ void io_open(struct io *io, struct op *op, const char *path, int flags, mode_t m
     check(op->state == OP_IDLE && file_count < FILES);
     op->state = OP_BUSY;
     struct file *file = &files[file_count];
+    bool is_direct = flags & O_DIRECT;
+    flags &=
+        ~O_DIRECT; /* not every file system of test folders has it; and we read what was there */
+    if (is_direct)
+        flags = (flags & ~O_ACCMODE) | O_RDWR;
     int fd = open(path, flags, mode);
     if (fd < 0) {
         finish_later(io, op, -errno, world_draw(100000));
         return;
     }
-    *file = (struct file){.fd = fd};
+    *file = (struct file){.fd = fd, .is_direct = is_direct};
     snprintf(file->path, sizeof file->path, "%s", path);
     finish_later(io, op, FILE_BASE + (int)file_count++, world_draw(100000));
 }
@@ -557,12 +575,79 @@ static struct file *file_of(int fd)
     return &files[fd - FILE_BASE];
 }
 
+static void on_direct_written(void *context, uint64_t argument)
+{
+    struct direct *direct = context;
+    struct late *late = direct->late;
+    direct->late = NULL;
+    finish(late->io, late->op, late->value, false);
+    free(late);
+}
+
+/* The rules of direct I/O are held as the kernel would. */
+static void write_direct(struct io *io, struct op *op, struct file *file, const struct iovec *iov,
+                         unsigned count, uint64_t offset)
+{
+    size_t len = 0;
+    for (unsigned i = 0; i < count; i++) {
+        check((uintptr_t)iov[i].iov_base % SECTOR == 0 && iov[i].iov_len % SECTOR == 0);
+        len += iov[i].iov_len;
+    }
+    check(len > 0 && offset % SECTOR == 0);
+    say("direct write of %zu", len);
+    if (world_fault(5)) {
+        finish_later(io, op, -EIO, world_draw(2 * NS_PER_MS));
+        return;
+    }
+    struct direct *direct = malloc(sizeof *direct + len);
+    struct late *late = malloc(sizeof *late);
+    check(direct && late);
+    *late = (struct late){io, op, (int32_t)len};
+    *direct = (struct direct){directs, file, late, offset, len};
+    check(pread(file->fd, direct->before, len, (off_t)offset) == (ssize_t)len);
+    check(pwritev(file->fd, iov, (int)count, (off_t)offset) == (ssize_t)len);
+    directs = direct;
+    world_later(world_draw(2 * NS_PER_MS), true, on_direct_written, direct, 0);
+}
+
+void ring_flush(void)
+{
+    for (struct direct **at = &directs, *direct; (direct = *at);) {
+        if (direct->late) {
+            at = &direct->older;
+        } else {
+            *at = direct->older;
+            free(direct);
+        }
+    }
+}
+
+/* Newest first, so that what was there before the oldest comes back. */
+static void lose_direct_writes(void)
+{
+    while (directs) {
+        struct direct *direct = directs;
+        bool all = world_chance(300), none = world_chance(300);
+        for (size_t at = 0; at < direct->len; at += SECTOR)
+            if (!none && (all || world_chance(500)))
+                check(pwrite(direct->file->fd, direct->before + at, SECTOR,
+                             (off_t)(direct->offset + at)) == SECTOR);
+        directs = direct->older;
+        free(direct->late);
+        free(direct);
+    }
+}
+
 void io_write(struct io *io, struct op *op, int fd, const struct iovec *iov, unsigned count,
               uint64_t offset)
 {
     struct file *file = file_of(fd);
     check(op->state == OP_IDLE);
     op->state = OP_BUSY;
+    if (file->is_direct) {
+        write_direct(io, op, file, iov, count, offset);
+        return;
+    }
     ssize_t written = pwritev(file->fd, iov, (int)count, (off_t)offset);
     if (written > 0 && offset + (uint64_t)written > file->written)
         file->written = offset + (uint64_t)written;
@@ -594,10 +679,15 @@ void io_datasync(struct io *io, struct op *op, int fd)
 
 void ring_crash(void)
 {
+    lose_direct_writes();
     for (unsigned i = 0; i < file_count; i++) {
         struct file *file = &files[i];
         if (file->fd < 0)
             continue;
+        if (file->is_direct) {
+            close(file->fd);
+            continue;
+        }
         uint64_t lost = file->written - file->synced;
         uint64_t keep = file->synced + (lost ? world_draw(lost + 1) : 0);
         if (file->written > 0)

@@ -49,10 +49,12 @@ static void write_config(const char *folder, unsigned workers)
             "[dns]\nservers = [\"192.0.2.53:53\"]\n"
             "[delivery]\nconnection_limit = %u\n"
             "[retry]\nintervals = %s\nmax_age = \"%s\"\n"
-            "[queue]\nwindow_rows = 1024\nnursery_age = \"%us\"\n",
+            "[queue]\nwindow_rows = 1024\nnursery_age = \"%us\"\n"
+            "segments = %u\nsegment_size = \"1MB\"\n",
             folder, workers, 1 + (unsigned)world_draw(8),
             world.expiry ? "[\"1m\"]" : "[\"1m\", \"5m\", \"20m\", \"1h\"]",
-            world.expiry ? "20m" : "5d", 2 + (unsigned)world_draw(40));
+            world.expiry ? "20m" : "5d", 2 + (unsigned)world_draw(40),
+            world_chance(200) ? 0 : 1 + (unsigned)world_draw(6));
     fclose(file);
 }
 
@@ -358,8 +360,17 @@ static void on_administrator(void *context, uint64_t argument)
 
 struct faults {
     uint64_t next_crash; /* as a count of events */
+    bool in_commit;      /* it comes while a message is being written, if one is soon */
     unsigned crashes, stops;
 };
+
+static bool end_is_due(const struct faults *faults)
+{
+    if (world.happened < faults->next_crash)
+        return false;
+    return !faults->in_commit || threads_commit_waits() ||
+           world.happened >= faults->next_crash + 1000;
+}
 
 static void maybe_end_life(struct faults *faults)
 {
@@ -368,9 +379,10 @@ static void maybe_end_life(struct faults *faults)
     } else if (process.stopping) {
         if (stopped())
             finish_stop();
-    } else if (!world.calm && world.happened >= faults->next_crash && world.wall_offset_ms <= 0) {
+    } else if (!world.calm && end_is_due(faults) && world.wall_offset_ms <= 0) {
         /* After a step ahead the next start would believe the clock, if it is less than a week. */
         faults->next_crash = world.happened + 50 + world_draw(6000);
+        faults->in_commit = world_chance(500);
         if (world_chance(250)) {
             faults->stops++;
             begin_stop();
@@ -418,7 +430,7 @@ bool run_seed(uint64_t seed, const char *folder, bool trace)
 {
     world_begin(seed, folder, trace);
     world.expiry = world_chance(200);
-    struct faults faults = {.next_crash = 500 + world_draw(8000)};
+    struct faults faults = {.next_crash = 500 + world_draw(8000), .in_commit = world_chance(500)};
     peers_serve();
     start();
     struct address address = process.config->listeners[0].address;

@@ -7,10 +7,10 @@
  *     world.c    core/clock.h, core/entropy.c, and the list of what happens when
  *     net.c      the sockets of core/io.h: streams with latency, cut in random pieces, lost at will
  *     ring.c     core/io.h itself; files are real files in the seed's folder, unsynced tails are
- * lost store.c    queue/store.h: synced and unsynced batches, a crash keeps a prefix of the latter;
- *                aborts on a Put over a live fresh, body or row key
- *     threads.c  queue/committer_thread.h, queue/loader_thread.h: steps at random moments
- *     names.c    dns/resolver.h: answers by script
+ *                lost; of direct writes that no sync has flushed a crash keeps what it likes
+ *     store.c      queue/store.h: synced and unsynced batches, a crash keeps a prefix of the
+ * latter; aborts on a Put over a live fresh, body or row key threads.c  queue/committer_thread.h,
+ * queue/loader_thread.h: steps at random moments names.c    dns/resolver.h: answers by script
  *
  * On top: peers.c (injectors and receiving servers that misbehave by script) and auditor.c (who was
  * promised what, who got what; nothing of the daemon's code). run.c is the scenario, main.c runs
@@ -96,11 +96,14 @@ size_t net_room(const struct end *end); /* bytes that may be sent now (window) *
 
 struct io;
 bool ring_has_results(const struct io *io);
+void ring_flush(void);          /* what was written past the cache is on disk */
 void ring_crash(void);          /* files lose a random part of what was not synced */
 void store_crash(void);         /* the same for batches */
 bool store_empty_of_mail(void); /* no fresh, row, body, ref */
 uint64_t store_commits(void);
-void store_set_full(bool full); /* commits and revivals give -ENOSPC */
+void store_set_full(bool full);       /* commits and revivals give -ENOSPC */
+void store_set_syncing(bool syncing); /* false: a sync does not end before the crash */
+bool threads_commit_waits(void);      /* a message is on its way into the store */
 void threads_crash(void);
 
 /* ---- run.c: the scenario. False: something is wrong, and it was said what. ---- */

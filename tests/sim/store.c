@@ -46,7 +46,7 @@ static struct {
     struct table synced[FAMILIES], current[FAMILIES];
     struct written *first, **last;
     uint64_t commits;
-    bool created, full;
+    bool created, full, never_syncs;
 } disk;
 
 static struct store the_store, the_reader;
@@ -185,6 +185,7 @@ int store_open(const struct store_options *options, struct store **ret_store,
 
 static void sync_all(void)
 {
+    ring_flush(); /* the log's sync flushes the disk's cache, for segments as well */
     while (disk.first) {
         struct written *written = disk.first;
         apply(disk.synced, written->first);
@@ -328,7 +329,7 @@ int store_commit(struct store *store, struct store_batch *batch, bool sync)
     disk.last = &written->next;
     *batch = (struct store_batch){.last = &batch->first};
     disk.commits++;
-    if (sync)
+    if (sync && !disk.never_syncs)
         sync_all();
     return 0;
 }
@@ -341,6 +342,11 @@ const char *store_error(const struct store *store)
 int store_revive(struct store *store)
 {
     return disk.full ? -ENOSPC : 0;
+}
+
+void store_set_syncing(bool syncing)
+{
+    disk.never_syncs = !syncing;
 }
 
 void store_set_full(bool full)

@@ -153,6 +153,7 @@ static inline bool folder_copied(const char *from, const char *to)
     pid_t child = fork();
     if (child == 0) {
         folder_copy_below(from, to, "queue");
+        folder_copy_below(from, to, "queue/segments");
         folder_copy_below(from, to, "journal");
         _exit(0);
     }

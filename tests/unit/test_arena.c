@@ -241,6 +241,65 @@ static void test_text_copy_parts(void **state)
     chunk_pool_fini(&pool);
 }
 
+/* ---- pages ---- */
+
+static void test_text_in_pages(void **state)
+{
+    struct chunk_pool pool;
+    chunk_pool_init(&pool, LIMIT, KEEP);
+    static const size_t steps[] = {1, 100, 4095, 4096, 10000, 70000};
+    for (size_t s = 0; s < countof(steps); s++) {
+        static char data[70000];
+        struct arena arena;
+        struct text text = {0};
+        arena_init(&arena, &pool, LIMIT);
+        for (size_t len = 0; len < 200000; len += steps[s]) {
+            fill(data, len, steps[s]);
+            assert_true(text_append_pages(&text, &arena, span_of(data, steps[s])));
+            if (len % 1000 == 0)
+                assert_non_null(arena_take(&arena, 24));
+        }
+        size_t at = 0;
+        for (const struct text_piece *piece = text.first; piece; piece = piece->next) {
+            assert_int_equal((uintptr_t)piece->data % ARENA_PAGE, 0);
+            if (piece->next)
+                assert_int_equal(piece->len % ARENA_PAGE, 0);
+            for (size_t i = 0; i < piece->len; i++)
+                assert_int_equal(piece->data[i], pattern(at + i));
+            at += piece->len;
+        }
+        assert_int_equal(at, text.len);
+        size_t behind = -text.last->len % ARENA_PAGE;
+        memset(text.last->data + text.last->len, 0, behind); /* it may be written to */
+        arena_fini(&arena);
+        assert_int_equal(pool.in_use, 0);
+    }
+    chunk_pool_fini(&pool);
+    assert_int_equal(pool.kept, 0);
+}
+
+static void test_pages_are_as_many_as_needed(void **state)
+{
+    struct chunk_pool pool;
+    struct arena arena;
+    struct text text = {0};
+    char data[10000] = {0};
+    chunk_pool_init(&pool, LIMIT, KEEP);
+    arena_init(&arena, &pool, LIMIT);
+    assert_true(text_append_pages(&text, &arena, span_of(data, sizeof data)));
+    assert_int_equal(arena.taken, 4096 + 3 * ARENA_PAGE);
+    assert_int_equal(text.pieces, 1);
+    arena_fini(&arena);
+    assert_int_equal(pool.kept, 4096 + 3 * ARENA_PAGE); /* for the next */
+
+    text = (struct text){0};
+    arena_init(&arena, &pool, 4 * ARENA_PAGE);
+    assert_true(text_append_pages(&text, &arena, span_of(data, sizeof data)));
+    assert_false(text_append_pages(&text, &arena, span_of(data, sizeof data))); /* its limit */
+    arena_fini(&arena);
+    chunk_pool_fini(&pool);
+}
+
 /* ---- pool ---- */
 
 static void test_pool(void **state)
@@ -275,6 +334,8 @@ int main(void)
         cmocka_unit_test(test_text_append_nothing),
         cmocka_unit_test(test_text_over_the_limit),
         cmocka_unit_test(test_text_copy_parts),
+        cmocka_unit_test(test_text_in_pages),
+        cmocka_unit_test(test_pages_are_as_many_as_needed),
         cmocka_unit_test(test_pool),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -240,10 +240,28 @@ static void fresh_records_get_the_next_sequence(void **state)
     committer_add(&f->committer, b);
     committer_add(&f->committer, c);
     assert_non_null(committer_step(&f->committer, MS(1), false));
-    assert_int_equal(a->sequence, 5);
-    assert_int_equal(b->sequence, 6);
-    assert_int_equal(f->committer.next_sequence, 7);
-    assert_string_equal(f->store.story, "-0:#3 +0:#5=a +0:#6=b ! ");
+    assert_int_equal(a->sequence, 6); /* one is left out at the beginning of a group */
+    assert_int_equal(b->sequence, 7);
+    assert_int_equal(f->committer.next_sequence, 8);
+    assert_string_equal(f->store.story, "-0:#3 +0:#6=a +0:#7=b ! ");
+}
+
+static void commits_know_their_group_and_what_is_synced(void **state)
+{
+    struct fixture *f = *state;
+    struct commit *written = commit_new(f, COMMIT_WRITTEN, MS(1));
+    put(f, written, FAMILY_ROW, "k", "v");
+    committer_add(&f->committer, written);
+    assert_ptr_equal(committer_step(&f->committer, MS(20), false), written);
+    assert_int_equal(written->group, 1);
+    assert_int_equal(atomic_load(&f->committer.synced), 0);
+
+    struct commit *synced = commit_new(f, COMMIT_SYNC, MS(22));
+    put(f, synced, FAMILY_ROW, "l", "v");
+    committer_add(&f->committer, synced);
+    assert_ptr_equal(committer_step(&f->committer, MS(22), false), synced);
+    assert_int_equal(synced->group, 2);
+    assert_int_equal(atomic_load(&f->committer.synced), 2);
 }
 
 static void a_group_ends_at_about_a_megabyte(void **state)
@@ -428,6 +446,7 @@ int main(void)
         TEST(a_group_is_sorted_and_keeps_the_order_per_key),
         TEST(any_number_of_mutations_is_sorted_stably),
         TEST(fresh_records_get_the_next_sequence),
+        TEST(commits_know_their_group_and_what_is_synced),
         TEST(a_group_ends_at_about_a_megabyte),
         TEST(nothing_is_due_when_nothing_waits),
         TEST(a_lone_commit_does_not_wait),

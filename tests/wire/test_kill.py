@@ -49,7 +49,7 @@ class Kill(unittest.TestCase):
         self.sink = self.enterContext(Sink(rules={"*": self.rule}))
         self.ringpost = Ringpost(routes={"*": [f"127.0.0.1:{self.sink.port}"]},
                                  retry={"intervals": ["1s"], "jitter": "50%"},
-                                 queue={"nursery_age": "500ms"})
+                                 queue={"nursery_age": "500ms", "segment_size": "1MB"})
         self.addCleanup(self.ringpost.__exit__, None, None, None)
         self.numbers = itertools.count()
         self.lock = threading.Lock()

@@ -62,3 +62,8 @@ cli_run cli_user_list;
 cli_run cli_dkim_new;
 cli_run cli_dkim_dns;
 cli_run cli_dkim_check;
+/* `ringpost journal`: read where it lies, also while the daemon runs. */
+cli_run cli_journal_tail;
+cli_run cli_journal_export;
+cli_run cli_journal_verify;
+cli_run cli_journal_cursors;

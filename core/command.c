@@ -6,8 +6,8 @@
 typedef struct command_family family(void);
 
 /* The order of the manual. */
-static family *const families[] = {commands_daemon, commands_queue, commands_lane, commands_admin,
-                                   commands_user, commands_local};
+static family *const families[] = {commands_daemon, commands_queue,   commands_lane, commands_admin,
+                                   commands_user,   commands_journal, commands_local};
 
 const struct command *command_at(unsigned index)
 {

@@ -136,6 +136,32 @@ static bool set_option(struct parsing *parsing, int count, char *const *words, i
     return set(parsing, place, span_string(words[++*at]));
 }
 
+/* "-f": the flag whose name begins with f. */
+static bool set_short(struct parsing *parsing, const char *word)
+{
+    for (unsigned i = 0; i < parsing->command->argument_count; i++) {
+        const struct argument *argument = &parsing->command->arguments[i];
+        if (argument->type == ARGUMENT_FLAG && argument->name[0] == word[1])
+            return set(parsing, i, (struct span){0});
+    }
+    sink_put(parsing->error, SPAN("unknown option: "));
+    sink_printable(parsing->error, span_string(word), 60);
+    return false;
+}
+
+static bool is_short(const char *word)
+{
+    return word[0] == '-' && word[1] >= 'a' && word[1] <= 'z' && word[2] == '\0';
+}
+
+static bool set_word(struct parsing *parsing, int count, char *const *words, int *at)
+{
+    if (strncmp(words[*at], "--", 2) == 0)
+        return set_option(parsing, count, words, at);
+    return is_short(words[*at]) ? set_short(parsing, words[*at])
+                                : set_positional(parsing, span_string(words[*at]));
+}
+
 bool command_parse(int count, char *const *words, const struct command **ret_command,
                    struct values *ret_values, struct sink *error)
 {
@@ -153,11 +179,10 @@ bool command_parse(int count, char *const *words, const struct command **ret_com
     struct parsing parsing = {command, ret_values, error};
     bool options = true;
     for (; at < count; at++) {
-        bool option = options && strncmp(words[at], "--", 2) == 0;
-        if (option && words[at][2] == '\0')
+        if (options && strcmp(words[at], "--") == 0)
             options = false;
-        else if (option ? !set_option(&parsing, count, words, &at)
-                        : !set_positional(&parsing, span_string(words[at])))
+        else if (options ? !set_word(&parsing, count, words, &at)
+                         : !set_positional(&parsing, span_string(words[at])))
             return false;
     }
     *ret_command = command;

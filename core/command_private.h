@@ -29,4 +29,5 @@ struct command_family commands_queue(void);
 struct command_family commands_lane(void);
 struct command_family commands_admin(void);
 struct command_family commands_user(void);
+struct command_family commands_journal(void);
 struct command_family commands_local(void);

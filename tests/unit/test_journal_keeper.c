@@ -1,4 +1,5 @@
-/* Segments after they were closed: compressed, kept, removed, verified; and who still needs them. */
+/* Segments after they were closed: compressed, kept, removed, verified; and who still needs them.
+ */
 #include "core/clock.h"
 #include "queue/journal_cursor.h"
 #include "queue/journal_keeper.h"
@@ -41,7 +42,8 @@ static int teardown(void **state)
     return 0;
 }
 
-static void path_of(const struct fixture *f, uint64_t first, const char *end, char path[FOLDER_PATH])
+static void path_of(const struct fixture *f, uint64_t first, const char *end,
+                    char path[FOLDER_PATH])
 {
     snprintf(path, FOLDER_PATH, "%s/w0-%016llx.log%s", f->folder, (unsigned long long)first, end);
 }
@@ -231,7 +233,8 @@ static void test_by_age(void **state)
     f->keeping = (struct journal_keeping){.keep_ms = 150 * 1000, .compress = true};
     write_segments(f, 5);
     pass_keeper(f);
-    assert_int_equal(f->keeper.kept.removed, 3); /* 300, 240 and 180 s; compressed, they keep their age */
+    assert_int_equal(f->keeper.kept.removed,
+                     3); /* 300, 240 and 180 s; compressed, they keep their age */
     assert_int_equal(verify(f).findings, 0);
 }
 
@@ -452,9 +455,17 @@ static void test_names_of_consumers(void **state)
         const char *name;
         bool good;
     } cases[] = {
-        {"billing", true},   {"a", true},          {"A-b_c.9", true}, {"", false},
-        {".hidden", false},  {"..", false},        {"a/b", false},    {"a b", false},
-        {"x.lock", false},   {"x.new", false},     {"\xc3\xa4", false},
+        {"billing", true},
+        {"a", true},
+        {"A-b_c.9", true},
+        {"", false},
+        {".hidden", false},
+        {"..", false},
+        {"a/b", false},
+        {"a b", false},
+        {"x.lock", false},
+        {"x.new", false},
+        {"\xc3\xa4", false},
         {"0123456789012345678901234567890123456789012345678901234567890123", true},
         {"01234567890123456789012345678901234567890123456789012345678901234", false},
     };

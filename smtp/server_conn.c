@@ -659,8 +659,6 @@ static void on_connection(struct listener *listener, int fd, const struct addres
 {
     struct smtp_listener *from = listener->context;
     struct ingress *ingress = from->ingress;
-    enum limit limit;
-    count_verdict(ingress, verdict);
     count(from, LABELLED_LISTENER_CONNECTIONS, 1);
     struct session *session = session_new(from);
     if (!session) {
@@ -672,10 +670,13 @@ static void on_connection(struct listener *listener, int fd, const struct addres
     conn_open(&session->conn, ingress->loop, fd, advance,
               ingress->loop->now_ns + limits_of_session(session)->idle_ms * NS_PER_MS);
     session->conn.peer = *peer;
-    if (session_admit(session, verdict, &limit))
+    verdict = session_admit(session, verdict);
+    count_verdict(ingress, verdict);
+    if (verdict == LISTEN_WELCOME)
         begin(session);
     else
-        session_turn_away(session, limit);
+        session_turn_away(session, verdict == LISTEN_TOO_MANY ? LIMIT_connections
+                                                              : LIMIT_connections_per_address);
 }
 
 /* ---- the worker's inbound side ---- */

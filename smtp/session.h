@@ -104,10 +104,9 @@ server_may_author session_may_author;
 
 /* ---- session_peer.c ---- */
 
-/* A connection that admission has judged. False: it is not welcome, `ret_limit` says why; otherwise
- * it is counted. */
-MUST_USE bool session_admit(struct session *session, enum listen_verdict verdict,
-                            enum limit *ret_limit);
+/* A connection that admission has judged: the verdict, which for a proxy is another one. A welcome
+ * one is counted. */
+MUST_USE enum listen_verdict session_admit(struct session *session, enum listen_verdict verdict);
 void session_leave(struct session *session);
 /* True: the session is one of those that begin with a PROXY header, and expects it now. */
 MUST_USE bool session_expects_proxy(struct session *session);

@@ -33,7 +33,7 @@ static struct admission *admission_of(const struct session *session)
     return ingress_of(session)->settings.admission;
 }
 
-bool session_admit(struct session *session, enum listen_verdict verdict, enum limit *ret_limit)
+enum listen_verdict session_admit(struct session *session, enum listen_verdict verdict)
 {
     bool proxy = from_proxy(session) || session_may_xclient(session);
     session->counted_by_address = !proxy;
@@ -41,8 +41,7 @@ bool session_admit(struct session *session, enum listen_verdict verdict, enum li
         admission_leave(admission_of(session), &session->conn.peer);
     if (proxy && verdict != LISTEN_TOO_MANY)
         verdict = admission_enter(admission_of(session), &nobody);
-    *ret_limit = verdict == LISTEN_TOO_MANY ? LIMIT_connections : LIMIT_connections_per_address;
-    return verdict == LISTEN_WELCOME;
+    return verdict;
 }
 
 void session_leave(struct session *session)
@@ -151,10 +150,9 @@ bool session_is_ours(void *context)
 {
     const struct session *session = context;
     const struct config_listener *config = session->from->config;
-    return session->server.identity || (!session->no_networks &&
-                                        networks_contain(config->relay_from,
-                                                         config->relay_from_count,
-                                                         &session->conn.peer));
+    return session->server.identity ||
+           (!session->no_networks &&
+            networks_contain(config->relay_from, config->relay_from_count, &session->conn.peer));
 }
 
 enum relay_verdict session_may_relay(void *context, const struct mailbox *recipient)

@@ -2,8 +2,8 @@
 """Logging in: other people's programs, wrong passwords, accounts that change, and what an account may."""
 
 import base64
-import contextlib
 import os
+import re
 import shutil
 import smtplib
 import socket
@@ -14,7 +14,10 @@ import tempfile
 import threading
 import unittest
 
-from harness import PATIENCE_S, ROOT, Ringpost, Sink, eventually, free_port, program, start_ringpost
+import dkim
+
+from harness import PATIENCE_S, ROOT, Ringpost, Sink, eventually, free_port, program
+from test_dkim import Key
 
 CERTIFICATES = os.path.join(ROOT, "tests", "certificates")
 MESSAGE = "From: Tim <tim@a.example>\r\nSubject: x\r\n\r\nbody\r\n"
@@ -285,7 +288,23 @@ class AuthTest(unittest.TestCase):
             self.assertEqual(client.docmd("MAIL FROM:<x@a.example>")[0], 450)
         self.received(1)
         receptions = [event for event in self.server.journal() if event["type"] == "Reception"]
-        self.assertIn(":acme@", receptions[-1]["queue"])
+        self.assertEqual(receptions[-1]["queue"], "acme@elsewhere.example")
+
+    def test_added_fields_are_signed(self):
+        """Date and Message-ID that we add are in the DKIM signature, which says what is not there, too."""
+        key = Key(self.server.passwd_folder, "s1", "ed25519")
+        tables = f'[[dkim]]\ndomain = "a.example"\nselector = "s1"\nkey = "{key.path}"\n'
+        server = self.enterContext(Server(self.sink, tables))
+        before = len(self.sink.messages)
+        with server.client(server.clear) as client:
+            client.login("tim", "secret")
+            for extra in ("", "Date: Thu, 1 Jan 2026 00:00:00 +0000\r\n", "Message-ID: <1@a.example>\r\n"):
+                client.sendmail("tim@a.example", ["u@elsewhere.example"], extra + MESSAGE)
+        self.received(before + 3)
+        for message in self.sink.messages[before:]:
+            body = message.body
+            self.assertEqual(len(re.findall(rb"(?mi)^(?:date|message-id):", body)), 2)
+            self.assertTrue(dkim.verify(body, dnsfunc=lambda name, timeout=5: key.record.encode()), body)
 
     def test_the_file(self):
         """`ringpost user` keeps what it does not mean, owner and mode, and says what is wrong."""

@@ -27,3 +27,10 @@ bool name_parse(struct span text, struct name *ret_name)
     *ret_name = name;
     return true;
 }
+
+bool name_is_below(struct span name, struct span domain)
+{
+    return span_equals_any_case(name, domain) ||
+           (name.len > domain.len && span_ends_with_any_case(name, domain) &&
+            name.data[name.len - domain.len - 1] == '.');
+}

@@ -20,6 +20,9 @@ bool name_parse(struct span text, struct name *ret_name);
 /* A byte that a valid label may hold (either case). */
 bool name_byte_valid(char byte);
 
+/* Is `name` the same as `domain`, or of it? Any case. */
+bool name_is_below(struct span name, struct span domain);
+
 static inline struct span name_span(const struct name *name)
 {
     return span_of(name->text, name->len);

@@ -73,11 +73,6 @@ enum arc_status arc_collect(const struct header_field *fields, unsigned field_co
     return any ? look_at_sets(ret_arc) : ARC_NONE;
 }
 
-static void emit_to_digest(void *context, struct span octets)
-{
-    digest_add(context, octets);
-}
-
 void arc_seal_digest(const struct arc *arc, unsigned index, const struct dkim_signature *seal,
                      uint8_t ret_digest[DIGEST_LEN])
 {
@@ -85,12 +80,12 @@ void arc_seal_digest(const struct arc *arc, unsigned index, const struct dkim_si
     digest_init(&digest);
     for (unsigned i = 0; i <= index; i++) {
         const struct arc_set *set = &arc->sets[i];
-        dkim_field_put(DKIM_RELAXED, set->results->text, true, emit_to_digest, &digest);
-        dkim_field_put(DKIM_RELAXED, set->message->text, true, emit_to_digest, &digest);
+        dkim_field_put(DKIM_RELAXED, set->results->text, true, dkim_emit_to_digest, &digest);
+        dkim_field_put(DKIM_RELAXED, set->message->text, true, dkim_emit_to_digest, &digest);
         if (i < index)
-            dkim_field_put(DKIM_RELAXED, set->seal->text, true, emit_to_digest, &digest);
+            dkim_field_put(DKIM_RELAXED, set->seal->text, true, dkim_emit_to_digest, &digest);
     }
-    dkim_signature_put_own(seal, DKIM_RELAXED, emit_to_digest, &digest);
+    dkim_signature_put_own(seal, DKIM_RELAXED, dkim_emit_to_digest, &digest);
     digest_finish(&digest, ret_digest);
 }
 

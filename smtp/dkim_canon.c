@@ -17,6 +17,11 @@ static bool is_plain(char c)
     return c != ' ' && c != '\t' && c != '\r';
 }
 
+void dkim_emit_to_digest(void *context, struct span octets)
+{
+    digest_add(context, octets);
+}
+
 void dkim_body_init(struct dkim_body *body, enum dkim_canon canon, dkim_emit *emit, void *context)
 {
     *body = (struct dkim_body){.canon = (uint8_t)canon, .emit = emit, .context = context};

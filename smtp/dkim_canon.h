@@ -9,11 +9,14 @@
  * octet like any other. */
 #pragma once
 
-#include "core/span.h"
+#include "core/digest.h"
 
 enum dkim_canon { DKIM_SIMPLE, DKIM_RELAXED, DKIM_CANONS };
 
 typedef void dkim_emit(void *context, struct span octets);
+
+/* The usual one: `context` is a struct digest. */
+void dkim_emit_to_digest(void *context, struct span octets);
 
 struct dkim_body {
     dkim_emit *emit;

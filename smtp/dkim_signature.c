@@ -90,12 +90,6 @@ static bool read_times(struct reading *reading)
            wrong(reading, "it expires before it was made");
 }
 
-static bool is_below(struct span name, struct span domain)
-{
-    return span_equals_any_case(name, domain) ||
-           (span_ends_with_any_case(name, domain) && name.data[name.len - domain.len - 1] == '.');
-}
-
 /* i= of DKIM is who has signed: at d= or below it. */
 static bool read_identity(struct reading *reading)
 {
@@ -106,7 +100,7 @@ static bool read_identity(struct reading *reading)
     size_t at = domain.len;
     while (at && domain.data[at - 1] != '@')
         at--;
-    return (at && is_below(span_skip(domain, at), signature->domain)) ||
+    return (at && name_is_below(span_skip(domain, at), signature->domain)) ||
            wrong(reading, "i= is not of the domain in d=");
 }
 
@@ -219,11 +213,6 @@ bool dkim_signature_key_name(const struct dkim_signature *signature, struct name
 
 /* ---- hashing ---- */
 
-static void emit_to_digest(void *context, struct span octets)
-{
-    digest_add(context, octets);
-}
-
 void dkim_signature_put_own(const struct dkim_signature *signature, enum dkim_canon canon,
                             dkim_emit *emit, void *context)
 {
@@ -265,9 +254,10 @@ void dkim_signature_digest(const struct dkim_signature *signature,
         const struct header_field *field =
             take_field(fields, field_count, signature->field, name, taken);
         if (field)
-            dkim_field_put(signature->header_canon, field->text, true, emit_to_digest, &digest);
+            dkim_field_put(signature->header_canon, field->text, true, dkim_emit_to_digest,
+                           &digest);
     }
-    dkim_signature_put_own(signature, signature->header_canon, emit_to_digest, &digest);
+    dkim_signature_put_own(signature, signature->header_canon, dkim_emit_to_digest, &digest);
     digest_finish(&digest, ret_digest);
 }
 

@@ -7,11 +7,6 @@
 
 /* ---- the pass ---- */
 
-static void emit_to_digest(void *context, struct span octets)
-{
-    digest_add(context, octets);
-}
-
 struct seal *seal_new(struct arena *arena, const struct dkim_keys *keys, const struct text *message)
 {
     struct seal *seal = arena_take_zeroed(arena, sizeof *seal);
@@ -80,7 +75,7 @@ static void begin_bodies(struct seal *seal)
     for (unsigned canon = 0; canon < DKIM_CANONS; canon++) {
         struct seal_body *body = &seal->bodies[canon];
         digest_init(&body->digest);
-        dkim_body_init(&body->form, (enum dkim_canon)canon, emit_to_digest, &body->digest);
+        dkim_body_init(&body->form, (enum dkim_canon)canon, dkim_emit_to_digest, &body->digest);
     }
 }
 
@@ -244,8 +239,9 @@ static void hash_header(const struct selection *selection, struct span unsigned_
     digest_init(&digest);
     for (unsigned i = 0; i < selection->count; i++)
         if (selection->fields[i])
-            dkim_field_put(DKIM_RELAXED, selection->fields[i]->text, true, emit_to_digest, &digest);
-    dkim_field_put(DKIM_RELAXED, unsigned_field, false, emit_to_digest, &digest);
+            dkim_field_put(DKIM_RELAXED, selection->fields[i]->text, true, dkim_emit_to_digest,
+                           &digest);
+    dkim_field_put(DKIM_RELAXED, unsigned_field, false, dkim_emit_to_digest, &digest);
     digest_finish(&digest, ret_digest);
 }
 

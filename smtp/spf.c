@@ -146,13 +146,6 @@ static void ask_ptr(struct spf *spf, bool validating)
     ask(spf, SPF_AT_PTR, &name, RR_PTR);
 }
 
-static bool is_below(struct span name, struct span domain)
-{
-    return span_equals(name, domain) ||
-           (name.len > domain.len && name.data[name.len - domain.len - 1] == '.' &&
-            span_equals(span_skip(name, name.len - domain.len), domain));
-}
-
 static void end_ptr(struct spf *spf)
 {
     if (spf->validating)
@@ -165,7 +158,7 @@ static void next_ptr_host(struct spf *spf)
 {
     const struct name *wanted = spf->validating ? NULL : &spf->target;
     while (spf->host < spf->host_count && wanted &&
-           !is_below(name_span(&spf->hosts[spf->host]), name_span(wanted)))
+           !name_is_below(name_span(&spf->hosts[spf->host]), name_span(wanted)))
         spf->host++;
     if (spf->host == spf->host_count)
         end_ptr(spf);
@@ -206,7 +199,7 @@ static void on_ptr_address(struct spf *spf, const struct answer *answer)
     /* For %{p}: the domain itself, else one below it, else any (7.3). */
     struct span domain = name_span(&top(spf)->domain), before = name_span(&spf->validated);
     if (valid && (before.len == 0 || span_equals(name_span(host), domain) ||
-                  (is_below(name_span(host), domain) && !is_below(before, domain))))
+                  (name_is_below(name_span(host), domain) && !name_is_below(before, domain))))
         spf->validated = *host;
     spf->host++;
     next_ptr_host(spf);

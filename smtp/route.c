@@ -162,13 +162,13 @@ static void on_plan(struct op *op)
 static void ask(struct route *route)
 {
     struct egress *egress = route->egress;
+    route->asked_ns = egress->loop->now_ns;
     if (egress->asking == ASKING_MAX) {
         list_append(&egress->to_ask, &route->to_ask);
         return;
     }
     egress->asking++;
     struct span domain = span_of(route->domain, route->domain_len);
-    route->asked_ns = egress->loop->now_ns;
     const struct config_route *fixed = configured(egress->settings.config, domain);
     if (fixed && fixed->host_count)
         plan_find_hosts(egress->dns, &route->request, fixed->hosts, fixed->host_count);

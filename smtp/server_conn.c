@@ -74,6 +74,21 @@ static void tell_octets(struct session *session)
     tell(session, '*', sink_span(&sink));
 }
 
+/* A line that comes in pieces may be one that logs in: its rest is hidden, whatever it is. */
+static void tell_commands(struct session *session, struct span commands)
+{
+    if (session->secrets && commands.len) {
+        size_t len = span_find(commands, '\n');
+        tell(session, 'C', span_first(commands, len));
+        if (len == commands.len)
+            return;
+        session->secrets = false;
+        commands = span_skip(commands, len + 1);
+    }
+    tell(session, 'C', commands);
+    session->secrets = commands.len > 0 && commands.data[commands.len - 1] != '\n';
+}
+
 /* What the dialogue has taken: `data_octets` of it, at the front if it was in a message before,
  * else at the end, were message text. */
 static void tell_input(struct session *session, struct span taken, uint64_t data_octets,
@@ -86,13 +101,12 @@ static void tell_input(struct session *session, struct span taken, uint64_t data
         commands = was_in_data ? span_skip(taken, data_octets)
                                : span_first(taken, taken.len - data_octets);
     if (!was_in_data)
-        tell(session, 'C', commands);
+        tell_commands(session, commands);
     session->untold_octets += data_octets;
     if (session->untold_octets && server_phase(&session->server) != PHASE_DATA)
         tell_octets(session);
     if (was_in_data)
-        tell(session, 'C', commands);
-    session->secrets = false;
+        tell_commands(session, commands);
 }
 
 static void tell_replies(struct session *session)
@@ -101,7 +115,8 @@ static void tell_replies(struct session *session)
         return;
     struct span replies = sink_span(&session->replies);
     tell(session, 'S', replies);
-    session->secrets = span_starts_with(replies, SPAN("334"));
+    session->secrets |= span_starts_with(replies, SPAN("334")) ||
+                        memmem(replies.data, replies.len, "\n334", 4) != NULL;
 }
 
 static void send_replies(struct session *session)

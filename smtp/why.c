@@ -179,7 +179,10 @@ static void tell_route(const struct listener *listener, const struct route *rout
     const struct plan *plan = route->plan;
     if (!plan) {
         struct why why = {.reason = REASON_RESOLVING,
-                          .text = SPAN("the domain is being looked up"),
+                          .text = list_linked(&route->to_ask)
+                                      ? SPAN("the domain stands in line to be looked up: as many "
+                                             "look-ups run as may")
+                                      : SPAN("the domain is being looked up"),
                           .since_ms = wall_of(route->egress, route->asked_ns)};
         say(listener, &why);
         return;
@@ -211,6 +214,15 @@ static void count_and_tell(void *context, const struct why *why)
     counting->tell(counting->context, why);
 }
 
+/* Very many destinations: the route was forgotten, the lane was not. */
+static void tell_turn(const struct listener *listener)
+{
+    struct why why = {.reason = REASON_TURN,
+                      .text = SPAN("it waits its turn in its lane; which one that is, is not "
+                                   "remembered among so many: see `lane list`")};
+    say(listener, &why);
+}
+
 /* A route that failed for now is worth knowing also while nothing is due. */
 static bool failed_lately(const struct route *route)
 {
@@ -228,6 +240,8 @@ void egress_why_queue(struct egress *egress, struct queue *queue, why_tell *tell
     const struct route *route = route_find(egress, queue->domain);
     if (route && !suspended && (in_lanes || failed_lately(route)))
         tell_route(&listener, route);
+    if (!route && in_lanes && list_linked(&queue->want))
+        tell_turn(&listener);
     if (counting.count > 0)
         return;
     struct why why = {.reason = REASON_READY,

@@ -396,6 +396,22 @@ class Admin(unittest.TestCase):
         self.assertEqual(nobody, [])
         self.assertEqual({line["peer"].split(":")[0] for line in everything}, {"127.0.0.1"})
 
+    def test_trace_hides_logins(self):
+        ringpost = self.ringpost({"*": ["127.0.0.1:9"]})
+        lines = self.trace(ringpost, "smtp-in")
+        eventually(lambda: (self.send(ringpost, "u@a.test"), lines)[1], "it has begun")
+        with socket.create_connection(("127.0.0.1", ringpost.port)) as client:
+            for piece in (b"EHLO x\r\n", b"AUTH PLAIN AHRpbQBzZWNyZXQ=\r\n", b"AUTH PLAIN AHRp",
+                          b"bQBzZWNyZXQ=\r\nNOOP\r\n", b"AUTH LOGIN dGltU2VjcmV0\r\n"):
+                client.sendall(piece)
+                time.sleep(0.3)
+            client.sendall(b"QUIT\r\n")
+        eventually(lambda: "QUIT" in self.said(lines, "C"), "the last line is seen")
+        said = self.said(lines, "C")
+        self.assertIn("NOOP", said)
+        self.assertEqual([line for line in said if line.startswith(("AUTH", "["))],
+                         ["AUTH PLAIN", "AUTH PLAIN", "[hidden]", "AUTH LOGIN"])
+
     def test_trace_out(self):
         sink = self.sink(rules={"b.test": defer_forever("450 4.2.1 not now")})
         ringpost = self.ringpost({"*": [f"127.0.0.1:{sink.port}"]}, delivery={"idle_timeout": "1s"})

@@ -58,6 +58,7 @@ static void expect_no_row(struct stored_queue *target)
 {
     target->window->users--;
     queue_record_put_over(target);
+    queue_look(target); /* it may have been made for nothing */
     queue_trim_window(target);
 }
 

@@ -35,13 +35,46 @@ static bool keep_path(struct span text, char *ret_path, size_t size)
     return true;
 }
 
+/* "key = "value"" on a line: the value. */
+static bool read_setting(const char *line, const char *key, char *ret_value, size_t size)
+{
+    char name[64], value[256];
+    if (sscanf(line, " %63[a-z_] = \"%255[^\"]\"", name, value) != 2 || strcmp(name, key) != 0)
+        return false;
+    return snprintf(ret_value, size, "%s", value) < (int)size;
+}
+
+/* The socket that a file names which has a mistake elsewhere: just then one wants to ask the
+ * daemon. Line by line, and only for the plain way of writing it. */
+static bool guess_socket(const char *config, char *ret_path, size_t size)
+{
+    FILE *file = fopen(config, "re");
+    char line[1024], folder[256] = "";
+    bool in_control = false, found = false;
+    while (file && !found && fgets(line, sizeof line, file)) {
+        if (line[0] == '[')
+            in_control = strncmp(line, "[control]", 9) == 0;
+        read_setting(line, "data_dir", folder, sizeof folder);
+        found = in_control && read_setting(line, "socket", ret_path, size);
+    }
+    if (file)
+        fclose(file);
+    if (!found && folder[0])
+        found = snprintf(ret_path, size, "%s/control.socket", folder) < (int)size;
+    return found && access(ret_path, F_OK) == 0;
+}
+
 static int find_socket(const struct cli *cli, char *ret_path, size_t size)
 {
     if (cli->socket)
         return keep_path(span_string(cli->socket), ret_path, size) ? EXIT_GOOD : EXIT_USAGE;
     struct config *config;
     char error[CONFIG_ERROR];
-    if (config_load(cli->config ? cli->config : RINGPOST_CONFIG_FILE, &config, error) < 0) {
+    const char *file = cli->config ? cli->config : RINGPOST_CONFIG_FILE;
+    int result = config_load(file, &config, error);
+    if (result == -EINVAL && guess_socket(file, ret_path, size))
+        return EXIT_GOOD;
+    if (result < 0) {
         cli_say("%s", error);
         if (!cli->config)
             cli_say("--config FILE or --socket PATH says where the daemon is");

@@ -33,7 +33,8 @@ static const struct {
     {"journal", "cursors", cli_journal_cursors},
     {"dkim", "new", cli_dkim_new},
     {"dkim", "dns", cli_dkim_dns},
-    {"dkim", "check", cli_dkim_check},   {"top", "", cli_top},
+    {"dkim", "check", cli_dkim_check},
+    {"top", "", cli_top},
 };
 
 void cli_say(const char *format, ...)

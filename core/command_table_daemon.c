@@ -32,6 +32,16 @@ static const struct argument level_arguments[] = {
      "The new level, until the next reload or restart. Without it the present one is shown."},
 };
 
+static const struct field reload_fields[] = {
+    {"option", FIELD_TEXT, 0, "What has changed: table.key, or the name of a repeated table."},
+    {"was", FIELD_TEXT, 0, "Its value before, if it fits on a line."},
+    {"is", FIELD_TEXT, 0, "Its value now."},
+};
+
+static const struct argument drain_arguments[] = {
+    {"off", ARGUMENT_FLAG, 0, NULL, NULL, "Take mail again."},
+};
+
 static const struct field dump_fields[] = {
     {"text", FIELD_TEXT, 0, "A line of TOML with its comment."},
 };
@@ -39,6 +49,21 @@ static const struct field dump_fields[] = {
 static const struct command commands[] = {
     {"status", NULL, .shape = ANSWER_ONE, FIELDS(status_fields),
      .brief = "How the daemon is: state, what waits, what it has done."},
+    {"reload", NULL, .shape = ANSWER_MANY, FIELDS(reload_fields),
+     .brief = "Read the configuration again and use it, as SIGHUP does.",
+     .text =
+         "All or nothing: a file with a mistake, a changed option that only a restart can apply, "
+         "a certificate or a port that cannot be used change nothing, and the answer says why. "
+         "Listeners open and close as the file says. No connection is dropped: a session takes "
+         "the new settings between two messages, a connection to another server ends under "
+         "those that it began with. Mail that waits keeps its expiry and its next attempt. The "
+         "log's file is opened anew.\n\n"
+         "The answer lists what has changed."},
+    {"drain", NULL, .shape = ANSWER_NONE, ARGUMENTS(drain_arguments),
+     .brief = "Take no more mail, and deliver what waits.",
+     .text = "The SMTP listeners close; a session ends when its message has; /readyz says 503. "
+             "Delivery goes on. `ringpost drain --off` takes mail again, and so does a restart. "
+             "`ringpost status` shows what is left."},
     {"stop", NULL, .shape = ANSWER_NONE, .brief = "End the daemon in order, as SIGTERM does.",
      .text =
          "Running transactions may end for [delivery] system_shutdown_timeout; what is not done "

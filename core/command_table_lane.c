@@ -3,8 +3,7 @@
 
 static const struct argument list_arguments[] = {
     {"site", ARGUMENT_TEXT, 0, "TEXT", NULL, "Only lanes whose site has this in its name."},
-    {"state", ARGUMENT_CHOICE, 0, "STATE", "ok held rate suspended",
-     "Only lanes in this state."},
+    {"state", ARGUMENT_CHOICE, 0, "STATE", "ok held rate suspended", "Only lanes in this state."},
 };
 
 static const struct field list_fields[] = {

@@ -175,7 +175,8 @@ struct config {
     } journal;
     struct {
         uint64_t message_size, header_size, recipients, received_headers, messages_per_connection;
-        uint64_t login_failures, errors, junk_commands, line, command_line, connections, connections_per_address;
+        uint64_t login_failures, errors, junk_commands, line, command_line, connections,
+            connections_per_address;
         uint64_t idle_ms, command_ms, data_rate, data_rate_window_ms, commit_ms;
         uint64_t tls_handshakes, tls_handshake_ms;
     } limits;
@@ -184,7 +185,8 @@ struct config {
         bool optional_features;
     } ring;
     struct {
-        int level; /* enum log_level */
+        int level;        /* enum log_level */
+        struct span file; /* empty: standard error */
     } log;
 
     struct config_memory *memory; /* private: everything above points into it */
@@ -213,6 +215,13 @@ MUST_USE bool config_reloadable(const struct config *running, const struct confi
 /* The line of the file that sets an option of a table that is there once, like
  * "delivery.connection_limit"; 0: it has its default. */
 unsigned config_where(const struct config *config, const char *option);
+
+/* What differs: "table.key" (of a repeated table only its name), with both values as TOML; a list
+ * of more than a line, and what is not set, is empty. */
+typedef void config_on_change(void *context, const char *option, struct span before,
+                              struct span after);
+void config_changes(const struct config *before, const struct config *after,
+                    config_on_change *on_change, void *context);
 
 /* Every option with its value and its source line or "default", as TOML with comments that loads
  * again. */

@@ -253,6 +253,21 @@ static bool needs_restart(enum table_id id)
     return flags & RESTART;
 }
 
+/* They come and go; one that stays is known by its address. */
+static void compare_listeners(const struct config *running, const struct config *wanted,
+                              struct sink *errors)
+{
+    for (size_t i = 0; i < running->listener_count; i++) {
+        const struct config_listener *before = &running->listeners[i];
+        for (size_t k = 0; k < wanted->listener_count; k++) {
+            const struct config_listener *after = &wanted->listeners[k];
+            if (before->address.len == after->address.len &&
+                memcmp(&before->address.any, &after->address.any, after->address.len) == 0)
+                compare_table(TABLE_LISTENER, before, after, errors);
+        }
+    }
+}
+
 static void compare_elements(enum table_id id, const struct config *running,
                              const struct config *wanted, struct sink *errors)
 {
@@ -262,6 +277,10 @@ static void compare_elements(enum table_id id, const struct config *running,
     const char *after = config_elements(wanted, table, &wanted_count);
     if (!needs_restart(id))
         return;
+    if (id == TABLE_LISTENER) {
+        compare_listeners(running, wanted, errors);
+        return;
+    }
     if (count != wanted_count) {
         sink_format(errors, "%sthe number of [[%s]] changes only with a restart",
                     errors->len ? "\n" : "", table->name);
@@ -285,4 +304,74 @@ bool config_reloadable(const struct config *running, const struct config *wanted
     }
     error[errors.len] = '\0';
     return errors.len == 0;
+}
+
+/* ---- what a reload has changed ---- */
+
+/* One line, or nothing. */
+static struct span value_text(const struct option *option, const void *owner, char text[LINE])
+{
+    struct sink sink;
+    sink_init(&sink, text, LINE);
+    if (option_unset(option, owner))
+        return (struct span){0};
+    size_t count = option_value_count(option, owner);
+    if (option->list)
+        sink_byte(&sink, '[');
+    for (size_t i = 0; i < count; i++) {
+        if (i)
+            sink_put(&sink, SPAN(", "));
+        option_put_value(&sink, option, owner, i);
+    }
+    if (option->list)
+        sink_byte(&sink, ']');
+    return sink.full ? (struct span){0} : sink_span(&sink);
+}
+
+static void table_changes(enum table_id id, const struct config *before, const struct config *after,
+                          config_on_change *on_change, void *context)
+{
+    unsigned count;
+    const struct option *options = option_table_options(id, &count);
+    const char *table = option_table(id)->name;
+    char name[256], was[LINE], is[LINE];
+    for (unsigned i = 0; i < count; i++) {
+        if (same_value(&options[i], before, after))
+            continue;
+        snprintf(name, sizeof name, "%s%s%s", table, table[0] ? "." : "", options[i].key);
+        on_change(context, name, value_text(&options[i], before, was),
+                  value_text(&options[i], after, is));
+    }
+}
+
+static bool same_elements(enum table_id id, const struct config *before, const struct config *after)
+{
+    const struct option_table *table = option_table(id);
+    unsigned options_count;
+    const struct option *options = option_table_options(id, &options_count);
+    size_t count, after_count;
+    const char *a = config_elements(before, table, &count);
+    const char *b = config_elements(after, table, &after_count);
+    bool same = count == after_count;
+    for (size_t e = 0; e < count && same; e++)
+        for (unsigned i = 0; i < options_count && same; i++)
+            same =
+                same_value(&options[i], a + e * table->element_size, b + e * table->element_size);
+    for (size_t e = 0; e < count && same && table->kind == TABLE_NAMED; e++)
+        same = span_equals(
+            ((const struct config_route *)(const void *)(a + e * table->element_size))->domain,
+            ((const struct config_route *)(const void *)(b + e * table->element_size))->domain);
+    return same;
+}
+
+void config_changes(const struct config *before, const struct config *after,
+                    config_on_change *on_change, void *context)
+{
+    for (unsigned id = 0; id < TABLE_IDS; id++) {
+        if (option_table((enum table_id)id)->kind == TABLE_ONE)
+            table_changes((enum table_id)id, before, after, on_change, context);
+        else if (!same_elements((enum table_id)id, before, after))
+            on_change(context, option_table((enum table_id)id)->name, (struct span){0},
+                      (struct span){0});
+    }
 }

@@ -8,6 +8,8 @@
  * daemon_status.c   the status page and what it asks for; daemon_page.c holds its files
  * daemon_accounts.c who can log in: read, checked, looked at
  * daemon_tls.c      certificates: opened, checked, looked at
+ * daemon_snapshot.c the configuration and what is made from it
+ * daemon_reload.c   another snapshot for everybody; doors opened and closed
  * daemon_control.c  the control socket and what is asked of the daemon as a whole
  */
 #pragma once
@@ -28,20 +30,31 @@
 
 enum { TICK_MS = 1000, HTTP_ROUTES = 8 };
 
+/* A snapshot that was in use until `at_ns`; see daemon_snapshot.c. */
+struct retired {
+    struct list_link link;
+    struct snapshot *snapshot;
+    uint64_t at_ns;
+};
+
+struct daemon_change;
+
 struct daemon {
-    struct config *config;
-    struct dkim_keys dkim_keys;
+    const struct config *config; /* the snapshot's */
     struct spool *spool;
     struct lane_limits limits;
     struct admission admission;
-    struct tls_services tls;
-    struct accounts accounts; /* if there is a passwd_file, as the next */
+    struct snapshot *snapshot,
+        *first;                   /* in use; of the start: who needs a restart points into it */
+    struct list retired;          /* of struct retired: used until a moment ago */
+    struct daemon_change *change; /* a reload that has not ended */
+    struct list change_calls;     /* who waits for its end */
+    bool shut;                    /* no mail is taken: `ringpost drain` */
+    struct accounts accounts;     /* if there is a passwd_file, as the next */
     struct logins logins;
     int accounts_error; /* already said */
     unsigned ticks;
     struct hash_seed seed;
-    struct address *own_addresses;
-    size_t own_address_count;
 
     struct worker **workers;
     pthread_t *threads;
@@ -72,7 +85,8 @@ struct daemon {
 
 /* ---- daemon_start.c ---- */
 struct config *daemon_load_config(const char *path);
-MUST_USE bool daemon_start(struct daemon *daemon);
+/* Takes over `config`. */
+MUST_USE bool daemon_start(struct daemon *daemon, struct config *config);
 /* Ends what daemon_start has begun, when the control loop has ended. False: something had failed.
  */
 MUST_USE bool daemon_end(struct daemon *daemon);
@@ -86,7 +100,27 @@ void daemon_close_accounts(struct daemon *daemon);
 void daemon_look_at_accounts(struct daemon *daemon); /* each second */
 MUST_USE bool daemon_check_accounts(const struct config *config);
 
+/* What a worker is given, of the snapshot in use. */
+void daemon_worker_settings(struct daemon *daemon, struct worker_settings *ret_settings);
+
+/* ---- daemon_snapshot.c ---- */
+typedef void daemon_tell(void *context, bool fatal, const char *text);
+/* Takes over `config`. NULL: `tell` was told why. */
+struct snapshot *daemon_make_snapshot(struct config *config, daemon_tell *tell, void *context);
+/* The one before is released when nobody can be in the middle of anything with it. */
+void daemon_use_snapshot(struct daemon *daemon, struct snapshot *snapshot);
+void daemon_release_retired(struct daemon *daemon, bool all);
+
+/* ---- daemon_reload.c ---- */
+/* Starts; when all workers have done it daemon->change is NULL again. False: nothing has changed,
+ * `error` says why, a line per reason. */
+MUST_USE bool daemon_reload(struct daemon *daemon, struct sink *error);
+MUST_USE bool daemon_set_doors(struct daemon *daemon, bool open, struct sink *error);
+void daemon_change_fini(struct daemon *daemon);
+
 /* ---- daemon_run.c ---- */
+/* [log] file, opened anew. False: it cannot be, and the log says why. */
+MUST_USE bool daemon_open_log(const struct config *config);
 void daemon_run_init(struct daemon *daemon); /* its ops and timers */
 void daemon_run_begin(struct daemon *daemon);
 void daemon_begin_drain(struct daemon *daemon);   /* the way to the end; idempotent */
@@ -94,6 +128,7 @@ bool daemon_running(const struct daemon *daemon); /* ready to take mail */
 
 /* ---- daemon_http.c ---- */
 MUST_USE int daemon_open_http(struct daemon *daemon);
+MUST_USE int daemon_listen_http(struct daemon *daemon, const struct config_listener *listener);
 
 /* ---- daemon_status.c: the status page ---- */
 /* Adds its routes; returns how many. */
@@ -101,11 +136,11 @@ unsigned daemon_status_routes(struct daemon *daemon, struct http_route *routes);
 void daemon_status_end(struct daemon *daemon); /* when no worker's thread runs any more */
 
 /* ---- daemon_tls.c ---- */
-MUST_USE bool daemon_open_tls(struct daemon *daemon);
 void daemon_look_at_tls(struct daemon *daemon);              /* each second's tick */
 MUST_USE bool daemon_check_tls(const struct config *config); /* says what is wrong on stderr */
 
 /* ---- daemon_control.c ---- */
+void daemon_change_ended(struct daemon *daemon); /* tells who waits */
 MUST_USE int daemon_open_socket(struct daemon *daemon);
 static inline struct daemon *daemon_of(const struct control_call *call)
 {

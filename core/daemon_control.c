@@ -23,6 +23,8 @@ static struct span state_of(const struct daemon *daemon)
 {
     if (daemon->draining)
         return SPAN("stopping");
+    if (daemon->shut)
+        return SPAN("drained");
     if (spool_state(daemon->spool) == -ENOSPC)
         return SPAN("disk full");
     return daemon_running(daemon) ? SPAN("running") : SPAN("not ready");
@@ -51,8 +53,8 @@ static enum control_step answer_status(struct control_call *call)
     record_count(&record, "deferred", total(daemon, METRIC_RECIPIENTS_DEFERRED));
     record_count(&record, "bounced", total(daemon, METRIC_RECIPIENTS_BOUNCED));
     record_count(&record, "expired", total(daemon, METRIC_RECIPIENTS_EXPIRED));
-    record_count(&record, "suspensions", suspensions_holding(spool_suspensions(daemon->spool),
-                                                             clock_wall_ms()));
+    record_count(&record, "suspensions",
+                 suspensions_holding(spool_suspensions(daemon->spool), clock_wall_ms()));
     if (alarm.len)
         record_text(&record, "alarm", alarm);
     return control_put(call, &record) ? CONTROL_DONE : CONTROL_MORE;
@@ -120,10 +122,113 @@ static enum control_step dump_config(struct control_call *call)
     return dump->full ? CONTROL_MORE : CONTROL_DONE;
 }
 
+/* ---- reload, drain ---- */
+
+struct change_call {
+    struct control_call *call;
+    struct list_link link;           /* in daemon->change_calls, while it waits */
+    struct snapshot *before, *after; /* held */
+    uint64_t line, written;
+    bool full;
+};
+
+void daemon_change_ended(struct daemon *daemon)
+{
+    for (struct list_link *link; (link = list_take_first(&daemon->change_calls));)
+        control_wake(container_of(link, struct change_call, link)->call);
+}
+
+static void fail_with(struct control_call *call, const struct sink *error)
+{
+    control_fail(call, "nothing has changed:\n%.*s", SPAN_FORMAT(sink_span(error)));
+}
+
+static enum control_step begin_reload(struct control_call *call)
+{
+    struct daemon *daemon = daemon_of(call);
+    struct change_call *change = call->state;
+    char text[CONFIG_ERROR];
+    struct sink error;
+    if (change->before)
+        return CONTROL_DONE; /* woken: it has ended */
+    sink_init(&error, text, sizeof text);
+    change->call = call;
+    change->before = snapshot_hold(daemon->snapshot);
+    if (!daemon_reload(daemon, &error)) {
+        fail_with(call, &error);
+        return CONTROL_DONE;
+    }
+    log_notice("user %lld: `ringpost reload`: %s was read and is in use", (long long)call->user,
+               daemon->config->file.data);
+    change->after = snapshot_hold(daemon->snapshot);
+    list_append(&daemon->change_calls, &change->link);
+    return CONTROL_WAIT;
+}
+
+static void put_change(void *context, const char *option, struct span was, struct span is)
+{
+    struct change_call *change = context;
+    struct record record;
+    if (change->line++ < change->written || change->full)
+        return;
+    record_begin(&record, &change->call->out);
+    record_text(&record, "option", span_string(option));
+    if (was.len)
+        record_text(&record, "was", was);
+    if (is.len)
+        record_text(&record, "is", is);
+    if (control_put(change->call, &record))
+        change->written++;
+    else
+        change->full = true;
+}
+
+static enum control_step finish_reload(struct control_call *call)
+{
+    struct change_call *change = call->state;
+    change->line = 0;
+    change->full = false;
+    config_changes(change->before->config, change->after->config, put_change, change);
+    return change->full ? CONTROL_MORE : CONTROL_DONE;
+}
+
+static void end_change(struct control_call *call)
+{
+    struct change_call *change = call->state;
+    if (list_linked(&change->link))
+        list_remove(&change->link);
+    snapshot_release(change->before);
+    snapshot_release(change->after);
+}
+
+static enum control_step drain(struct control_call *call)
+{
+    struct daemon *daemon = daemon_of(call);
+    struct change_call *change = call->state;
+    bool open = values_flag(call->command, &call->values, "off");
+    char text[CONFIG_ERROR];
+    struct sink error;
+    if (change->call || daemon->shut == !open)
+        return CONTROL_DONE; /* woken, or it is so already */
+    sink_init(&error, text, sizeof text);
+    change->call = call;
+    if (!daemon_set_doors(daemon, open, &error)) {
+        fail_with(call, &error);
+        return CONTROL_DONE;
+    }
+    log_notice("user %lld: `ringpost drain%s`: %s", (long long)call->user, open ? " --off" : "",
+               open ? "mail is taken again" : "no more mail is taken");
+    list_append(&daemon->change_calls, &change->link);
+    return CONTROL_WAIT;
+}
+
 /* ---- the socket ---- */
 
 static const struct control_handler daemon_handlers[] = {
     {"status", NULL, .finish = answer_status},
+    {"reload", NULL, .state_size = sizeof(struct change_call), .begin = begin_reload,
+     .finish = finish_reload, .end = end_change},
+    {"drain", NULL, .state_size = sizeof(struct change_call), .begin = drain, .end = end_change},
     {"stop", NULL, .begin = stop},
     {"config", "dump", .state_size = sizeof(struct dump), .finish = dump_config},
     {"log", "level", .finish = log_level},
@@ -131,15 +236,9 @@ static const struct control_handler daemon_handlers[] = {
 };
 
 static const struct control_handler *const families[] = {
-    daemon_handlers,
-    daemon_queue_handlers,
-    daemon_lane_handlers,
-    daemon_job_handlers,
-    daemon_suspend_handlers,
-    daemon_why_handlers,
-    daemon_trace_handlers,
-    daemon_domain_handlers,
-    NULL,
+    daemon_handlers,       daemon_queue_handlers,   daemon_lane_handlers,
+    daemon_job_handlers,   daemon_suspend_handlers, daemon_why_handlers,
+    daemon_trace_handlers, daemon_domain_handlers,  NULL,
 };
 
 int daemon_open_socket(struct daemon *daemon)

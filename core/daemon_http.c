@@ -51,6 +51,8 @@ static void serve_ready(void *context, struct http_reply *reply)
         sink_put(&reply->body, SPAN("ready\n"));
     else if (daemon->draining)
         sink_put(&reply->body, SPAN("shutting down\n"));
+    else if (daemon->shut)
+        sink_put(&reply->body, SPAN("drained\n"));
     else if (spool_state(daemon->spool) == -ENOSPC)
         sink_put(&reply->body, SPAN("the disk is full\n"));
     else
@@ -80,6 +82,14 @@ static bool read_token(struct daemon *daemon, const struct config_listener *list
     return false;
 }
 
+int daemon_listen_http(struct daemon *daemon, const struct config_listener *listener)
+{
+    struct span token = {0};
+    if (!read_token(daemon, listener, &token))
+        return -EINVAL;
+    return http_server_listen(&daemon->http, &listener->address, token);
+}
+
 int daemon_open_http(struct daemon *daemon)
 {
     daemon->http_routes[0] = (struct http_route){"/metrics", serve_metrics, daemon};
@@ -94,10 +104,7 @@ int daemon_open_http(struct daemon *daemon)
         const struct config_listener *listener = &daemon->config->listeners[i];
         if (listener->service != SERVICE_HTTP)
             continue;
-        struct span token = {0};
-        if (!read_token(daemon, listener, &token))
-            return -EINVAL;
-        error = http_server_listen(&daemon->http, &listener->address, token);
+        error = daemon_listen_http(daemon, listener);
         if (error < 0)
             daemon_say_why(daemon, error, "a listener", listener);
     }

@@ -11,7 +11,7 @@ enum { SHUTDOWN_EXTRA_MS = 10 * 1000, DRAIN_POLL_MS = 20 };
 
 bool daemon_running(const struct daemon *daemon)
 {
-    if (daemon->draining || spool_state(daemon->spool) < 0)
+    if (daemon->draining || daemon->shut || spool_state(daemon->spool) < 0)
         return false;
     for (unsigned i = 0; i < daemon->worker_count; i++)
         if (!atomic_load(&daemon->workers[i]->running))
@@ -70,9 +70,34 @@ static void on_socket_stopped(struct op *op)
     server_stopped(container_of(op, struct daemon, socket_stopped));
 }
 
+bool daemon_open_log(const struct config *config)
+{
+    int error = log_use_file(config->log.file.data);
+    if (error < 0)
+        log_error("cannot open the log %s: %s", config->log.file.data, strerror(-error));
+    return error == 0;
+}
+
 static void watch_signals(struct daemon *daemon)
 {
     io_poll(daemon->control.io, &daemon->signal_ready, daemon->signal_fd, 1 /* POLLIN */);
+}
+
+static void reload(struct daemon *daemon)
+{
+    char text[2 * CONFIG_ERROR];
+    struct sink error;
+    sink_init(&error, text, sizeof text);
+    if (daemon_reload(daemon, &error)) {
+        log_notice("SIGHUP: %s was read and is in use", daemon->config->file.data);
+        return;
+    }
+    struct span rest = sink_span(&error);
+    while (rest.len) {
+        struct span line = span_first(rest, span_find(rest, '\n'));
+        log_error("SIGHUP: nothing has changed: %.*s", SPAN_FORMAT(line));
+        rest = span_skip(rest, line.len + 1);
+    }
 }
 
 static void on_signal(struct op *op)
@@ -80,10 +105,17 @@ static void on_signal(struct op *op)
     struct daemon *daemon = container_of(op, struct daemon, signal_ready);
     struct signalfd_siginfo signal;
     while (read(daemon->signal_fd, &signal, sizeof signal) == (ssize_t)sizeof signal) {
+        if (signal.ssi_signo == SIGUSR1) {
+            if (daemon_open_log(daemon->config))
+                log_info("SIGUSR1: the log is open");
+            continue;
+        }
+        if (signal.ssi_signo == SIGHUP) {
+            reload(daemon);
+            continue;
+        }
         if (signal.ssi_signo != SIGTERM && signal.ssi_signo != SIGINT) {
-            log_notice(
-                "SIG%s: nothing to do: the configuration is read at start, no file is rotated",
-                sigabbrev_np((int)signal.ssi_signo));
+            log_notice("SIG%s: nothing to do", sigabbrev_np((int)signal.ssi_signo));
             continue;
         }
         log_notice("%s: shutting down", signal.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
@@ -152,6 +184,7 @@ static void on_tick(struct op *op)
     log_tick();
     spool_tick(daemon->spool);
     daemon_look_at_tls(daemon);
+    daemon_release_retired(daemon, false);
     daemon_look_at_accounts(daemon);
     look_at_clock(daemon);
     look_at_disk(daemon);

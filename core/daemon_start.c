@@ -151,58 +151,40 @@ static void log_complaint(void *context, bool fatal, const char *text)
     log_write(fatal ? LOG_ERROR : LOG_WARNING, "%s", text);
 }
 
-static bool load_keys(struct daemon *daemon)
+/* Takes the configuration that was read. */
+static bool open_snapshot(struct daemon *daemon, struct config *config)
 {
-    int error = dkim_keys_load(daemon->config, log_complaint, NULL, &daemon->dkim_keys);
-    if (error == -ENOMEM)
-        log_error("no memory for the DKIM keys");
-    return error == 0;
+    struct snapshot *snapshot = daemon_make_snapshot(config, log_complaint, NULL);
+    list_init(&daemon->retired);
+    list_init(&daemon->change_calls);
+    if (!snapshot)
+        return false;
+    daemon_use_snapshot(daemon, snapshot);
+    return true;
 }
 
-static int add_own_addresses(struct daemon *daemon, const struct address *address)
+void daemon_worker_settings(struct daemon *daemon, struct worker_settings *ret_settings)
 {
-    struct address *behind;
-    size_t count;
-    int error = interfaces_behind(address, &behind, &count);
-    if (error < 0)
-        return error;
-    size_t total = daemon->own_address_count + count;
-    struct address *all = reallocarray(daemon->own_addresses, total + 1, sizeof *all);
-    if (all) {
-        memcpy(all + daemon->own_address_count, behind, count * sizeof *behind);
-        daemon->own_addresses = all;
-        daemon->own_address_count = total;
-    }
-    free(behind);
-    return all ? 0 : -ENOMEM;
-}
-
-static bool collect_own_addresses(struct daemon *daemon)
-{
-    const struct config *config = daemon->config;
-    int error = 0;
-    for (size_t i = 0; i < config->listener_count && error == 0; i++)
-        if (config->listeners[i].service != SERVICE_HTTP)
-            error = add_own_addresses(daemon, &config->listeners[i].address);
-    if (error < 0)
-        log_error("cannot tell this host's addresses: %s", strerror(-error));
-    return error == 0;
-}
-
-static bool open_workers(struct daemon *daemon)
-{
-    struct worker_settings settings = {
-        .config = daemon->config,
+    struct snapshot *snapshot = daemon->snapshot;
+    *ret_settings = (struct worker_settings){
+        .snapshot = snapshot,
+        .config = snapshot->config,
         .spool = daemon->spool,
         .limits = &daemon->limits,
         .seed = daemon->seed,
         .admission = &daemon->admission,
-        .tls = &daemon->tls,
-        .logins = daemon->config->accounts.passwd_file.len ? &daemon->logins : NULL,
-        .own_addresses = daemon->own_addresses,
-        .own_address_count = daemon->own_address_count,
-        .dkim_keys = daemon->dkim_keys.count ? &daemon->dkim_keys : NULL,
+        .tls = &snapshot->tls,
+        .logins = daemon->first->config->accounts.passwd_file.len ? &daemon->logins : NULL,
+        .own_addresses = snapshot->own_addresses,
+        .own_address_count = snapshot->own_address_count,
+        .dkim_keys = snapshot->dkim_keys.count ? &snapshot->dkim_keys : NULL,
     };
+}
+
+static bool open_workers(struct daemon *daemon)
+{
+    struct worker_settings settings;
+    daemon_worker_settings(daemon, &settings);
     daemon->workers = calloc(daemon->worker_count, sizeof *daemon->workers);
     daemon->threads = calloc(daemon->worker_count, sizeof *daemon->threads);
     if (!daemon->workers || !daemon->threads)
@@ -302,24 +284,26 @@ static void free_daemon(struct daemon *daemon)
         free(daemon->workers[i]);
     }
     daemon_status_end(daemon);
+    daemon_change_fini(daemon);
     http_server_fini(&daemon->http);
     control_server_fini(&daemon->socket);
     free(daemon->socket_workers);
     loop_fini(&daemon->control);
     free(daemon->workers);
     free(daemon->threads);
-    free(daemon->own_addresses);
-    tls_services_close(&daemon->tls);
     daemon_close_accounts(daemon);
     lane_limits_fini(&daemon->limits);
     admission_fini(&daemon->admission);
     close(daemon->signal_fd);
-    dkim_keys_free(&daemon->dkim_keys);
-    config_free(daemon->config);
+    daemon_release_retired(daemon, true);
+    snapshot_release(daemon->snapshot);
+    snapshot_release(daemon->first);
 }
 
-bool daemon_start(struct daemon *daemon)
+bool daemon_start(struct daemon *daemon, struct config *config)
 {
+    if (!open_snapshot(daemon, config))
+        return false;
     raise_descriptor_limit();
     daemon->started_ms = clock_wall_ms();
     daemon->config_read_ms = daemon->started_ms;
@@ -330,9 +314,9 @@ bool daemon_start(struct daemon *daemon)
     return block_signals(daemon) && lane_limits_init(&daemon->limits, daemon->seed) == 0 &&
            admission_init(&daemon->admission, (unsigned)daemon->config->limits.connections,
                           (unsigned)daemon->config->limits.connections_per_address) == 0 &&
-           daemon_open_tls(daemon) && daemon_open_accounts(daemon) && load_keys(daemon) && ports_are_free(daemon) &&
-           collect_own_addresses(daemon) && open_control(daemon) && open_queue(daemon) &&
-           open_workers(daemon) && start_threads(daemon) && daemon_open_socket(daemon) == 0;
+           daemon_open_accounts(daemon) && ports_are_free(daemon) && open_control(daemon) &&
+           open_queue(daemon) && open_workers(daemon) && start_threads(daemon) &&
+           daemon_open_socket(daemon) == 0;
 }
 
 bool daemon_end(struct daemon *daemon)

@@ -16,11 +16,6 @@ static void log_lines(enum log_level level, struct span name, const char *text)
     }
 }
 
-static void tell_opened(void *context, struct span name, enum tls_look what, const char *text)
-{
-    log_lines(what == TLS_REFUSED ? LOG_ERROR : LOG_WARNING, name, text);
-}
-
 static void tell_changed(void *context, struct span name, enum tls_look what, const char *text)
 {
     if (what == TLS_RENEWED)
@@ -31,15 +26,10 @@ static void tell_changed(void *context, struct span name, enum tls_look what, co
                   SPAN_FORMAT(name));
 }
 
-bool daemon_open_tls(struct daemon *daemon)
-{
-    return tls_services_open(&daemon->tls, daemon->config, tell_opened, NULL);
-}
-
 void daemon_look_at_tls(struct daemon *daemon)
 {
     if (++daemon->ticks % LOOK_TICKS == 0)
-        tls_services_look(&daemon->tls, tell_changed, NULL);
+        tls_services_look(&daemon->snapshot->tls, tell_changed, NULL);
 }
 
 static void print(void *context, struct span name, enum tls_look what, const char *text)

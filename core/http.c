@@ -24,6 +24,7 @@ struct http_listener {
     struct list_link link;
     struct http_server *server;
     struct http_door door;
+    struct address address;
 };
 
 struct http_connection {
@@ -431,10 +432,21 @@ int http_server_listen(struct http_server *server, const struct address *address
     own->door.loopback = address_is_loopback(address);
     if (token.len)
         memcpy(own->door.token, token.data, token.len);
+    own->address = *address;
     own->listener.on_stopped = on_listener_stopped;
     list_append(&server->listeners, &own->link);
     listener_start(&own->listener);
     return 0;
+}
+
+void http_server_unlisten(struct http_server *server, const struct address *address)
+{
+    list_for_each (&server->listeners, link, following) {
+        struct http_listener *own = container_of(link, struct http_listener, link);
+        if (own->address.len == address->len &&
+            memcmp(&own->address.any, &address->any, address->len) == 0)
+            listener_stop(&own->listener);
+    }
 }
 
 void http_server_stop(struct http_server *server, struct op *stopped)

@@ -93,6 +93,9 @@ MUST_USE int http_server_init(struct http_server *server, struct loop *loop,
 MUST_USE int http_server_listen(struct http_server *server, const struct address *address,
                                 struct span token);
 
+/* Closes the listener of this address; connections stay. */
+void http_server_unlisten(struct http_server *server, const struct address *address);
+
 /* Stops accepting and closes all connections. `stopped` becomes ready, once, when nothing is left;
  * then http_server_fini may be called. */
 void http_server_stop(struct http_server *server, struct op *stopped);

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { BACKLOG = 4096, RETRY_MS = 100, EXPECTED_ADDRESSES = 256 };
+enum { RETRY_MS = 100, EXPECTED_ADDRESSES = 256 };
 
 /* ---- admission ---- */
 
@@ -139,11 +139,27 @@ static void welcome(struct listener *listener, int fd)
     listener->on_connection(listener, fd, &peer, verdict);
 }
 
+static void stopped(struct listener *listener);
+
+/* An heir may have been stopped, or have an heir itself, before the socket came. */
+static void inherit(struct listener *heir, int fd)
+{
+    heir->fd = fd;
+    if (heir->stopping)
+        stopped(heir);
+    else
+        listener_start(heir);
+}
+
 static void stopped(struct listener *listener)
 {
+    int fd = listener->fd;
     loop_disarm(listener->loop, &listener->retry);
-    io_close_now(listener->loop->io, listener->fd);
     listener->fd = -1;
+    if (listener->heir)
+        inherit(listener->heir, fd);
+    else
+        io_close_now(listener->loop->io, fd);
     if (listener->on_stopped)
         listener->on_stopped(&listener->accept);
 }
@@ -151,7 +167,7 @@ static void stopped(struct listener *listener)
 static void on_accept(struct op *op)
 {
     struct listener *listener = container_of(op, struct listener, accept);
-    if (op->result >= 0 && listener->stopping)
+    if (op->result >= 0 && listener->stopping && !listener->heir)
         io_close_now(listener->loop->io, op->result);
     else if (op->result >= 0)
         welcome(listener, op->result);
@@ -176,21 +192,24 @@ static void on_retry(struct op *op)
         io_accept(listener->loop->io, &listener->accept, listener->fd);
 }
 
-int listener_init(struct listener *listener, struct loop *loop, const struct address *address,
-                  struct admission *admission, listen_on_connection *on_connection, void *context)
+void listener_adopt(struct listener *listener, struct loop *loop, int fd,
+                    struct admission *admission, listen_on_connection *on_connection, void *context)
 {
     *listener = (struct listener){.loop = loop,
                                   .admission = admission,
                                   .on_connection = on_connection,
                                   .context = context,
-                                  .fd = -1};
+                                  .fd = fd};
     op_init(&listener->accept, on_accept);
     timer_init(&listener->retry, on_retry);
-    int fd = io_listen(loop->io, address, BACKLOG);
-    if (fd < 0)
-        return fd;
-    listener->fd = fd;
-    return 0;
+}
+
+int listener_init(struct listener *listener, struct loop *loop, const struct address *address,
+                  struct admission *admission, listen_on_connection *on_connection, void *context)
+{
+    int fd = io_listen(loop->io, address, LISTEN_BACKLOG);
+    listener_adopt(listener, loop, fd, admission, on_connection, context);
+    return fd < 0 ? fd : 0;
 }
 
 void listener_start(struct listener *listener)
@@ -203,8 +222,16 @@ void listener_stop(struct listener *listener)
     if (listener->stopping)
         return;
     listener->stopping = true;
+    if (listener->fd < 0)
+        return; /* its socket has not come yet: `inherit` goes on */
     if (op_idle(&listener->accept))
         loop_arm(listener->loop, &listener->retry, 0);
     else
         io_cancel(listener->loop->io, &listener->accept);
+}
+
+void listener_hand_over(struct listener *listener, struct listener *heir)
+{
+    listener->heir = heir;
+    listener_stop(listener);
 }

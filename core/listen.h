@@ -11,7 +11,15 @@
 
 #include <pthread.h>
 
+enum { LISTEN_BACKLOG = 4096 };
+
 enum listen_verdict { LISTEN_WELCOME, LISTEN_TOO_MANY, LISTEN_TOO_MANY_FROM_ADDRESS };
+
+/* A socket that is bound and listening and nobody's yet. */
+struct listen_socket {
+    struct address address;
+    int fd; /* -1: taken */
+};
 
 struct listener;
 typedef void listen_on_connection(struct listener *listener, int fd, const struct address *peer,
@@ -43,6 +51,7 @@ struct listener {
     struct op accept;
     struct timer retry;
     bool stopping;
+    struct listener *heir; /* who gets the socket when this one has stopped */
     uint64_t accepted, refused, accept_errors;
     op_done *on_stopped; /* NULL, or called with &accept once stopped and closed */
 };
@@ -53,6 +62,16 @@ MUST_USE int listener_init(struct listener *listener, struct loop *loop,
                            const struct address *address, struct admission *admission,
                            listen_on_connection *on_connection, void *context);
 void listener_start(struct listener *listener);
+
+/* The same for a socket that is bound and listening already (io_listen) and belongs to the listener
+ * from here on; or, with fd -1, for one that listener_hand_over brings, and that then starts. */
+void listener_adopt(struct listener *listener, struct loop *loop, int fd,
+                    struct admission *admission, listen_on_connection *on_connection,
+                    void *context);
+
+/* As listener_stop, but the socket lives on, with the connections that wait in it, as `heir`'s
+ * (listener_adopt with fd -1). Nobody who connects meanwhile notices. */
+void listener_hand_over(struct listener *listener, struct listener *heir);
 /* Cancels, closes, then calls `on_stopped` from dispatch. Connections that the kernel had accepted
  * and nobody was told of are closed. Idempotent. */
 void listener_stop(struct listener *listener);

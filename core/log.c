@@ -10,6 +10,7 @@
 
 #include "core/check.h"
 #include "core/clock.h"
+#include "core/date.h"
 #include "core/sink.h"
 
 #include <errno.h>
@@ -44,7 +45,7 @@ static struct {
     _Atomic int level;
     int fd;
     enum way way;
-    bool journal;
+    bool journal, file;  /* file: opened by log_use_file */
     uint64_t unreported; /* dropped since the last line that went through */
     _Atomic uint64_t dropped;
     struct repeat repeats[FORMATS];
@@ -79,6 +80,7 @@ void log_open(enum log_level level)
         close(the_log.fd);
     the_log.fd = STDERR_FILENO;
     the_log.way = WAY_POLL;
+    the_log.file = false;
     the_log.journal = fstat(STDERR_FILENO, &status) == 0 && is_journal(&status);
     if (S_ISSOCK(status.st_mode)) {
         the_log.way = WAY_SEND;
@@ -91,6 +93,27 @@ void log_open(enum log_level level)
     }
     atomic_store(&the_log.level, (int)level);
     pthread_mutex_unlock(&the_log.mutex);
+}
+
+int log_use_file(const char *path)
+{
+    if (!path || path[0] == '\0') {
+        if (the_log.file)
+            log_open(log_level_now());
+        return 0;
+    }
+    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
+    if (fd < 0)
+        return -errno;
+    pthread_mutex_lock(&the_log.mutex);
+    if (the_log.fd != STDERR_FILENO)
+        close(the_log.fd);
+    the_log.fd = fd;
+    the_log.way = WAY_POLL;
+    the_log.journal = false;
+    the_log.file = true;
+    pthread_mutex_unlock(&the_log.mutex);
+    return 0;
 }
 
 void log_set_level(enum log_level level)
@@ -126,6 +149,10 @@ static void put_head(struct sink *sink, enum log_level level)
     prctl(PR_GET_NAME, thread);
     if (the_log.journal)
         sink_format(sink, "<%d>", levels[level].syslog);
+    if (the_log.file) {
+        date_put_rfc3339(sink, clock_wall_ms());
+        sink_byte(sink, ' ');
+    }
     sink_format(sink, "%s ringpostd[%d]", levels[level].name, (int)getpid());
     if (strcmp(thread, "ringpostd") != 0) {
         sink_byte(sink, ' ');
@@ -151,7 +178,7 @@ static void emit(enum log_level level, struct span text)
     struct sink sink;
     sink_init(&sink, lines, sizeof lines);
     if (the_log.unreported) {
-        snprintf(lost, sizeof lost, "%llu lines before this one were lost: standard error was full",
+        snprintf(lost, sizeof lost, "%llu lines before this one were lost: the log was full",
                  (unsigned long long)the_log.unreported);
         put_line(&sink, LOG_WARNING, span_string(lost));
     }

@@ -64,11 +64,13 @@ static int run(const char *path)
     static struct daemon
         daemon; /* not on the stack: it is large, and lives as long as the process */
     daemon.path = path;
-    daemon.config = daemon_load_config(path);
-    if (!daemon.config)
+    struct config *config = daemon_load_config(path);
+    if (!config)
         return 1;
-    log_open((enum log_level)daemon.config->log.level);
-    if (!daemon_start(&daemon))
+    log_open((enum log_level)config->log.level);
+    if (!daemon_open_log(config))
+        return 1;
+    if (!daemon_start(&daemon, config))
         return 1;
     daemon_run_begin(&daemon);
     log_notice("running: ringpostd %s, %u workers, %zu listeners, queue in %s", RINGPOST_VERSION,

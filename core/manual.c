@@ -54,7 +54,11 @@ static void put_word(const struct writer *writer, struct span word)
         if (c == '\\')
             put_format(writer, "\\e");
         else if (c == '-' || c == '`' || c == '\'' || c == '~' || c == '^')
-            put_format(writer, c == '-' ? "\\-" : c == '\'' ? "\\(aq" : c == '`' ? "\\(ga" : "\\%s",
+            put_format(writer,
+                       c == '-'    ? "\\-"
+                       : c == '\'' ? "\\(aq"
+                       : c == '`'  ? "\\(ga"
+                                   : "\\%s",
                        c == '~' ? "(ti" : "(ha");
         else
             put_format(writer, "%c", c);
@@ -188,11 +192,13 @@ static void put_command(const struct writer *writer, const struct command *comma
 
 static void page_ringpost(const struct writer *writer)
 {
-    put_head(writer, "RINGPOST", "1", "ringpost", "command line of the Ringpost mail transfer agent");
+    put_head(writer, "RINGPOST", "1", "ringpost",
+             "command line of the Ringpost mail transfer agent");
     put_format(writer, ".Sh SYNOPSIS\n.Nm\n.Op Fl \\-config Ar FILE | Fl \\-socket Ar PATH\n"
                        ".Op Fl \\-json\n.Ar command ...\n.Sh DESCRIPTION\n");
-    put_text(writer, "It asks the running daemon by its control socket; who may open the socket may "
-                     "do everything. Some commands need no daemon.");
+    put_text(writer,
+             "It asks the running daemon by its control socket; who may open the socket may "
+             "do everything. Some commands need no daemon.");
     put_format(writer, ".Bl -tag -width Ds\n.It Fl \\-config Ar FILE\n");
     put_text(writer, "The daemon's configuration, which names its socket. Default: "
                      "/etc/ringpost/ringpost.toml.");
@@ -322,10 +328,11 @@ static void page_config(const struct writer *writer)
 {
     put_head(writer, "RINGPOST.TOML", "5", "ringpost.toml", "configuration of ringpostd");
     put_format(writer, ".Sh DESCRIPTION\n");
-    put_text(writer, "The file is TOML. An unknown key is an error. Durations are numbers with a "
-                     "unit (ms, s, m, h, d, w) in quotes, sizes likewise (B, KB, MB, GB, TB; a KB is "
-                     "1,024 bytes). `ringpost config check` says what is wrong with a file, "
-                     "`ringpost config dump` what is in use.");
+    put_text(writer,
+             "The file is TOML. An unknown key is an error. Durations are numbers with a "
+             "unit (ms, s, m, h, d, w) in quotes, sizes likewise (B, KB, MB, GB, TB; a KB is "
+             "1,024 bytes). `ringpost config check` says what is wrong with a file, "
+             "`ringpost config dump` what is in use.");
     for (unsigned id = 0; id < TABLE_IDS; id++)
         put_table(writer, (enum table_id)id);
     put_format(writer, ".Sh SEE ALSO\n.Xr ringpost 1 ,\n.Xr ringpostd 8\n");
@@ -350,8 +357,9 @@ bool manual_page(struct span page, manual_put *put, void *context)
 static const char *type_name(enum field_type type)
 {
     static const char *const names[] = {
-        [FIELD_TEXT] = "text",         [FIELD_COUNT] = "number",   [FIELD_BYTES] = "bytes",
-        [FIELD_DURATION] = "duration", [FIELD_TIME] = "Unix time", [FIELD_DECIMAL] = "decimal",
+        [FIELD_TEXT] = "text",          [FIELD_COUNT] = "number",
+        [FIELD_BYTES] = "bytes",        [FIELD_DURATION] = "duration",
+        [FIELD_TIME] = "Unix time",     [FIELD_DECIMAL] = "decimal",
         [FIELD_FLAG] = "true or false", [FIELD_RECORDS] = "array of objects",
     };
     return names[type];
@@ -398,16 +406,17 @@ static void document_command(const struct writer *writer, const struct command *
 void manual_commands(manual_put *put, void *context)
 {
     struct writer writer = {put, context};
-    put_format(&writer,
-               "# The commands of `ringpost`\n\n"
-               "Made from the table of commands (`core/command_table_*.c`).\n\n"
-               "`ringpost [--config FILE | --socket PATH] [--json] COMMAND ...` asks the running daemon "
-               "by its control\nsocket (`[control] socket`; who may open it may do everything).\n\n"
-               "With `--json` the answer is one JSON object per line, with the members below. Times are "
-               "Unix time and\ndurations are numbers, both in milliseconds. What has no value is left "
-               "out. New members may be added,\nthe meaning of one never changes.\n\n"
-               "Exit status: 0 done; 1 failed, or the answer is bad news; 2 usage; 3 the daemon cannot "
-               "be reached.\n\n");
+    put_format(
+        &writer,
+        "# The commands of `ringpost`\n\n"
+        "Made from the table of commands (`core/command_table_*.c`).\n\n"
+        "`ringpost [--config FILE | --socket PATH] [--json] COMMAND ...` asks the running daemon "
+        "by its control\nsocket (`[control] socket`; who may open it may do everything).\n\n"
+        "With `--json` the answer is one JSON object per line, with the members below. Times are "
+        "Unix time and\ndurations are numbers, both in milliseconds. What has no value is left "
+        "out. New members may be added,\nthe meaning of one never changes.\n\n"
+        "Exit status: 0 done; 1 failed, or the answer is bad news; 2 usage; 3 the daemon cannot "
+        "be reached.\n\n");
     const struct command *command;
     for (unsigned i = 0; (command = command_at(i)); i++)
         document_command(&writer, command);

@@ -1,5 +1,5 @@
-/* manual: the manual pages (mdoc) and the reference of the command line (Markdown), written from the
- * tables that the parsers use. Pure: text goes to `put`. */
+/* manual: the manual pages (mdoc) and the reference of the command line (Markdown), written from
+ * the tables that the parsers use. Pure: text goes to `put`. */
 #pragma once
 
 #include "core/command.h"

@@ -42,6 +42,21 @@ failed:
     return error;
 }
 
+void dns_reconfigure(struct dns *dns, const struct dns_options *options)
+{
+    struct dns_options rules = dns->options;
+    rules.hostname = options->hostname;
+    rules.own_addresses = options->own_addresses;
+    rules.own_address_count = options->own_address_count;
+    rules.prohibited_hosts = options->prohibited_hosts;
+    rules.prohibited_host_count = options->prohibited_host_count;
+    rules.skip_hosts = options->skip_hosts;
+    rules.skip_host_count = options->skip_host_count;
+    rules.ip_lookup_strategy = options->ip_lookup_strategy;
+    rules.smtp_port = options->smtp_port;
+    dns->options = rules;
+}
+
 void dns_stop(struct dns *dns, struct op *stopped)
 {
     check(!dns->stopping);

@@ -96,6 +96,11 @@ struct dns_options {
  * error of the resolver's library (-EIO). */
 MUST_USE int dns_new(struct loop *loop, const struct dns_options *options, struct dns **ret_dns);
 
+/* From now on the rules are those of `options` (addresses, networks, hostname, port, strategy);
+ * servers, time-outs and cache stay as they are. What the old ones pointed to is not needed any
+ * more. */
+void dns_reconfigure(struct dns *dns, const struct dns_options *options);
+
 /* Every request still open ends with -ECANCELED; `stopped` (idle, its `done` set) is busy from now
  * on and becomes ready when nothing is in flight. */
 void dns_stop(struct dns *dns, struct op *stopped);

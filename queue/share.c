@@ -293,6 +293,21 @@ static void on_tick(struct op *op)
 
 /* ---- numbers ---- */
 
+void share_reconfigure(struct share *share, const struct spool_options *options)
+{
+    struct spool_options reloaded = *share->options;
+    reloaded.retry_intervals_ms = options->retry_intervals_ms;
+    reloaded.retry_interval_count = options->retry_interval_count;
+    reloaded.retry_jitter = options->retry_jitter;
+    reloaded.max_age_ms = options->max_age_ms;
+    reloaded.bounce_mode = options->bounce_mode;
+    reloaded.bounce_context = options->bounce_context;
+    reloaded.delay_report_after_ms = options->delay_report_after_ms;
+    reloaded.expiry_sweep_ms = options->expiry_sweep_ms;
+    share->reloaded = reloaded;
+    share->options = &share->reloaded;
+}
+
 void share_usage(const struct share *share, struct share_usage *ret_usage)
 {
     *ret_usage = share->usage;

@@ -163,7 +163,8 @@ struct share {
     struct spool *spool;
     struct loop *loop;
     unsigned worker;
-    const struct spool_options *options;
+    const struct spool_options *options; /* the spool's, or `reloaded` */
+    struct spool_options reloaded;
     struct share_limits limits;
     share_on_ready *on_ready;
     void *context;

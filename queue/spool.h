@@ -12,7 +12,8 @@
 enum bounce_mode { BOUNCE_DSN, BOUNCE_EVENT };
 
 /* Which form a stream's bounces take. From any worker; must not change during a run. */
-typedef enum bounce_mode spool_bounce_mode(void *context, struct span tenant, struct span campaign);
+typedef enum bounce_mode spool_bounce_mode(const void *context, struct span tenant,
+                                           struct span campaign);
 
 struct spool_options {
     const char *data_dir; /* queue/ and journal/ below it are created */
@@ -29,7 +30,7 @@ struct spool_options {
     uint64_t max_age_ms;
     uint64_t expiry_sweep_ms;       /* how often rows are expired that no lane comes for */
     spool_bounce_mode *bounce_mode; /* NULL: BOUNCE_DSN */
-    void *bounce_context;
+    const void *bounce_context;
     uint64_t delay_report_after_ms;               /* 0: no delay DSNs */
     uint64_t disk_reserve_bytes;                  /* below this much free: 452 */
     struct journal_keeping journal_keeping;       /* of all workers together */
@@ -53,6 +54,12 @@ MUST_USE int spool_open(const struct spool_options *options, struct spool **ret_
  * start-up found due is announced in the loop's first turns. */
 MUST_USE int share_start(struct spool *spool, struct loop *loop, share_on_ready *on_ready,
                          void *context, struct share **ret_share);
+
+/* In the share's thread: from now on when mail is tried again, expires and is reported is as
+ * `options` say (retry_*, max_age_ms, bounce_*, delay_report_after_ms, expiry_sweep_ms; the rest is
+ * for a start). What it points to must outlive the share, or the next call. Mail that waits keeps
+ * its expiry and the time of its next attempt. */
+void share_reconfigure(struct share *share, const struct spool_options *options);
 
 /* After all loops have drained and ended. 0 or the committer's error. */
 int spool_close(struct spool *spool);

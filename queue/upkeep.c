@@ -24,6 +24,7 @@ struct upkeep {
     struct walk sweep, recount, set_back;
     uint64_t sweep_at_ns;
     uint64_t last_wall_ms, last_ns; /* of the last tick */
+    uint64_t far_ms; /* set_back: the longest wait that a schedule makes; loaders read it */
     bool sweeping, recounting, setting_back;
     bool went_back; /* once more, from the start */
 };
@@ -144,17 +145,23 @@ static uint64_t longest_wait_ms(const struct share *share)
     return longest_ms + (uint64_t)((double)longest_ms * options->retry_jitter);
 }
 
+static uint64_t far_ms_of(const struct walk *walk)
+{
+    const char *upkeep = (const char *)walk - offsetof(struct upkeep, set_back);
+    return ((const struct upkeep *)(const void *)upkeep)->far_ms;
+}
+
 static bool choose_far(struct walk *walk, struct stored_queue *queue, struct position *ret_from,
                        struct position *ret_to)
 {
-    *ret_from = (struct position){walk->started_ms + longest_wait_ms(walk->share) + 1, 0};
+    *ret_from = (struct position){walk->started_ms + far_ms_of(walk) + 1, 0};
     return true;
 }
 
 static bool is_far(const struct walk *walk, const struct envelope *envelope,
                    const struct row_state *state, uint64_t due_ms)
 {
-    return due_ms > walk->started_ms + longest_wait_ms(walk->share);
+    return due_ms > walk->started_ms + far_ms_of(walk);
 }
 
 static void bring_near(struct walk *walk, struct held *held)
@@ -191,6 +198,7 @@ static void look_at_clock(struct upkeep *upkeep)
         return;
     upkeep->went_back = false;
     upkeep->setting_back = true;
+    upkeep->far_ms = longest_wait_ms(upkeep->share);
     walk_start(&upkeep->set_back, share, &set_back_kind);
 }
 

@@ -364,6 +364,7 @@ static void gone(struct delivery *delivery)
     end_idling(delivery);
     list_remove(&delivery->all);
     lane_delivery_gone(delivery->lane, delivery->established);
+    snapshot_release(delivery->snapshot);
     free(delivery);
     egress_delivery_gone(egress);
 }
@@ -428,6 +429,8 @@ bool delivery_open(struct lane *lane, const struct host *host)
         config->delivery.ehlo_domain.len ? config->delivery.ehlo_domain : config->hostname;
     delivery->lane = lane;
     delivery->number = ++egress->delivery_count;
+    delivery->snapshot = snapshot_hold(egress->settings.snapshot);
+    delivery->config = config;
     delivery->client_settings = (struct client_settings){&config->delivery, ehlo};
     delivery->to = host->address;
     delivery->to_address = plan_address(&host->address);

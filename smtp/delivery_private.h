@@ -19,6 +19,8 @@ struct delivery {
     struct client client;
     struct client_settings client_settings;
     struct lane *lane;
+    struct snapshot *snapshot;   /* held: all settings of this connection are those of its start */
+    const struct config *config; /* of the snapshot */
     struct list_link all, idle;
     struct borrowed borrowed[CLIENT_FLIGHTS];
     struct plan_address to;
@@ -36,7 +38,7 @@ struct delivery {
 
 static inline const struct config_delivery *delivery_config(const struct delivery *delivery)
 {
-    return &delivery->lane->egress->settings.config->delivery;
+    return &delivery->config->delivery;
 }
 
 static inline struct loop *delivery_loop(const struct delivery *delivery)

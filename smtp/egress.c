@@ -15,11 +15,11 @@ static void on_sweep(struct op *op);
 static void on_drain_deadline(struct op *op);
 static void on_dns_stopped(struct op *op);
 
-static int open_dns(struct egress *egress)
+static struct dns_options dns_options_of(const struct egress *egress)
 {
     const struct egress_settings *settings = &egress->settings;
     const struct config *config = settings->config;
-    struct dns_options options = {
+    return (struct dns_options){
         .servers = config->dns.servers,
         .server_count = config->dns.server_count,
         .timeout_ms = config->dns.timeout_ms,
@@ -38,6 +38,11 @@ static int open_dns(struct egress *egress)
         .smtp_port = config->delivery.smtp_port,
         .metrics = settings->metrics,
     };
+}
+
+static int open_dns(struct egress *egress)
+{
+    struct dns_options options = dns_options_of(egress);
     return dns_new(egress->loop, &options, &egress->dns);
 }
 
@@ -102,6 +107,29 @@ static void on_sweep(struct op *op)
             lane_free(lane);
     }
     timer_arm(&egress->loop->timers, &egress->sweep, now_ns + SWEEP_MS * NS_PER_MS);
+}
+
+/* ---- another snapshot ---- */
+
+static void forget_plan(struct map_node *node, void *context)
+{
+    struct route *route = container_of(node, struct route, by_domain);
+    route->plan = plan_free(route->plan);
+}
+
+static void look_again(struct map_node *node, void *context)
+{
+    struct lane *lane = container_of(node, struct lane, by_key);
+    loop_nudge(lane->egress->loop, &lane->advance);
+}
+
+void egress_reconfigure(struct egress *egress, const struct egress_settings *settings)
+{
+    egress->settings = *settings;
+    struct dns_options options = dns_options_of(egress);
+    dns_reconfigure(egress->dns, &options);
+    map_each(&egress->routes, forget_plan, NULL);
+    map_each(&egress->lanes, look_again, NULL);
 }
 
 /* ---- drain ---- */

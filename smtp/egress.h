@@ -23,10 +23,12 @@
 #include "queue/share.h"
 #include "queue/suspensions.h"
 #include "smtp/lane_limit.h"
+#include "smtp/snapshot.h"
 #include "smtp/tls_peers.h"
 #include "smtp/trace.h"
 
 struct egress_settings {
+    struct snapshot *snapshot; /* that `config` is of; held by deliveries; tests: NULL */
     const struct config *config;
     struct lane_limits *limits; /* of the process */
     struct hash_seed seed;
@@ -76,6 +78,10 @@ void egress_start(struct egress *egress, struct share *share);
 
 /* The share's on_ready; `context` is the egress. */
 void egress_on_ready(void *context, struct queue *queue);
+
+/* The settings of another snapshot: routes and look-ups are made anew, lanes take the new limits,
+ * connections that are open end under the old ones. */
+void egress_reconfigure(struct egress *egress, const struct egress_settings *settings);
 
 /* No new transactions; those that run may finish within system_shutdown_timeout, then they are cut
  * and deferred. `done` follows when no row is borrowed and no look-up runs. */

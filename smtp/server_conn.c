@@ -13,7 +13,6 @@
 #include <stdlib.h>
 
 enum {
-    REPLY_BUFFER = 4096,
     SESSION_BUDGET = 256 * 1024, /* octets looked at in one turn before others have theirs */
     REFUSE_MS = 5000,            /* to take the 421 of a connection that is not admitted */
 };
@@ -143,7 +142,7 @@ static bool is_implicit(const struct smtp_listener *from)
 static bool enter_gate(const struct session *session)
 {
     struct ingress *ingress = ingress_of(session);
-    if (tls_gate_enter(&ingress->settings.tls->gate))
+    if (tls_gate_enter(session->from->gate))
         return true;
     metric_add(ingress->settings.metrics, METRIC_TLS_IN_BUSY, 1);
     return false;
@@ -152,7 +151,7 @@ static bool enter_gate(const struct session *session)
 static void leave_gate(struct session *session)
 {
     if (session->starts_tls || session->shaking)
-        tls_gate_leave(&ingress_of(session)->settings.tls->gate);
+        tls_gate_leave(session->from->gate);
     session->starts_tls = session->shaking = false;
 }
 
@@ -213,17 +212,6 @@ static bool end_handshake(struct session *session, unsigned events)
 
 /* ---- life ---- */
 
-static void check_drained(struct ingress *ingress)
-{
-    if (!ingress->draining || !list_empty(&ingress->sessions))
-        return;
-    for (size_t i = 0; i < ingress->listener_count; i++)
-        if (!ingress->listeners[i].stopped)
-            return;
-    timer_disarm(&ingress->loop->timers, &ingress->drain_deadline);
-    loop_ready(ingress->loop, ingress->drained, 0);
-}
-
 void session_free_if_over(struct session *session)
 {
     if (!session->gone || session->storing || !session_forget_login(session))
@@ -240,8 +228,9 @@ void session_free_if_over(struct session *session)
     close_replies(session);
     list_remove(&session->link);
     free(session->proxy);
+    smtp_listener_put(session->from);
     free(session);
-    check_drained(ingress);
+    ingress_look_drained(ingress);
 }
 
 static void end(struct session *session, enum limit limit)
@@ -529,7 +518,7 @@ static void read_input(struct session *session)
 static void finish_drain(struct session *session)
 {
     struct ingress *ingress = ingress_of(session);
-    if (!ingress->draining || session->closing || session->storing)
+    if (!(ingress->draining || ingress->shut) || session->closing || session->storing)
         return;
     if (!server_between_messages(&session->server) || conn_sending(&session->conn) ||
         !session_open_replies(session))
@@ -543,6 +532,21 @@ static bool waits(const struct session *session)
 {
     return session->storing || session->waits_for_room || session->logging_in ||
            session->login_done;
+}
+
+/* After a reload: what begins now begins under the new settings. */
+static void follow_settings(struct session *session)
+{
+    struct smtp_listener *from = session->from, *to = from;
+    if (!from->successor || !session->admitted || waits(session) || session->starts_tls ||
+        !server_between_messages(&session->server))
+        return;
+    while (to->successor)
+        to = to->successor;
+    to->users++;
+    session->from = to;
+    session->server.settings = &to->server;
+    smtp_listener_put(from);
 }
 
 static void advance(struct conn *conn)
@@ -578,6 +582,7 @@ static void advance(struct conn *conn)
         on_deadline(session);
     answer_stored(session);
     session_answer_login(session);
+    follow_settings(session);
     read_input(session);
     if (conn->eof && conn_input(conn).len == 0 && !waits(session))
         session->closing = true; /* what it asked for before is still answered */
@@ -612,6 +617,7 @@ static struct session *session_new(struct smtp_listener *from)
         return NULL;
     session->from = from;
     session->number = ++from->ingress->session_count;
+    from->users++;
     op_init(&session->stored, on_stored);
     op_init(&session->sealed, on_sealed);
     op_init(&session->room, on_room);
@@ -669,8 +675,8 @@ static void count_verdict(struct ingress *ingress, enum listen_verdict verdict)
     metric_add(ingress->settings.metrics, metric[verdict], 1);
 }
 
-static void on_connection(struct listener *listener, int fd, const struct address *peer,
-                          enum listen_verdict verdict)
+void session_on_connection(struct listener *listener, int fd, const struct address *peer,
+                           enum listen_verdict verdict)
 {
     struct smtp_listener *from = listener->context;
     struct ingress *ingress = from->ingress;
@@ -692,128 +698,4 @@ static void on_connection(struct listener *listener, int fd, const struct addres
     else
         session_turn_away(session, verdict == LISTEN_TOO_MANY ? LIMIT_connections
                                                               : LIMIT_connections_per_address);
-}
-
-/* ---- the worker's inbound side ---- */
-
-static int open_listener(struct ingress *ingress, struct smtp_listener *listener,
-                         const struct config_listener *config)
-{
-    const struct config *all = ingress->settings.config;
-    char name[ADDRESS_TEXT];
-    struct sink sink;
-    sink_init(&sink, name, sizeof name);
-    address_put(&config->address, &sink);
-    listener->ingress = ingress;
-    listener->config = config;
-    if (ingress->settings.tls)
-        listener->tls = ingress->settings.tls->listeners[config - all->listeners];
-    listener->label = labels_get(ingress->settings.listeners, sink_span(&sink));
-    listener->server = (struct server_settings){
-        .hostname = all->hostname,
-        .limits = limits_of(all),
-        .share = ingress->share,
-        .slots = &ingress->slots,
-        .may_relay = session_may_relay,
-        .become = session_become,
-        .is_ours = session_is_ours,
-        .metrics = ingress->settings.metrics,
-        .tenant_header = all->policy.tenant_header,
-        .campaign_header = all->policy.campaign_header,
-        .starttls = listener->tls && config->tls == LISTENER_STARTTLS,
-        .dkim_keys = ingress->settings.dkim_keys,
-        .verify = all->authentication.verify,
-    };
-    session_offer_login(listener);
-    return listener_init(&listener->listener, ingress->loop, &config->address,
-                         ingress->settings.admission, on_connection, listener);
-}
-
-static int open_listeners(struct ingress *ingress, const struct config_listener **ret_failed)
-{
-    const struct config *config = ingress->settings.config;
-    ingress->listeners = calloc(config->listener_count, sizeof *ingress->listeners);
-    if (!ingress->listeners)
-        return -ENOMEM;
-    for (size_t i = 0; i < config->listener_count; i++) {
-        if (config->listeners[i].service == SERVICE_HTTP)
-            continue;
-        int error = open_listener(ingress, &ingress->listeners[ingress->listener_count],
-                                  &config->listeners[i]);
-        if (error < 0) {
-            *ret_failed = &config->listeners[i];
-            return error;
-        }
-        ingress->listener_count++;
-    }
-    return 0;
-}
-
-static void on_drain_deadline(struct op *op);
-
-int ingress_init(struct ingress *ingress, struct loop *loop, struct share *share,
-                 const struct ingress_settings *settings, const struct config_listener **ret_failed)
-{
-    *ingress = (struct ingress){.loop = loop, .share = share, .settings = *settings};
-    *ret_failed = NULL;
-    traces_init(&ingress->traces);
-    list_init(&ingress->sessions);
-    timer_init(&ingress->drain_deadline, on_drain_deadline);
-    const struct server_limits limits = limits_of(settings->config);
-    unsigned connections = (unsigned)limits.connections;
-    slots_init(&ingress->slots, server_slot_size(&limits), 2 * connections, 256);
-    slots_init(&ingress->buffers, REPLY_BUFFER, connections + 64, 256);
-    return open_listeners(ingress, ret_failed);
-}
-
-void ingress_start(struct ingress *ingress)
-{
-    for (size_t i = 0; i < ingress->listener_count; i++)
-        listener_start(&ingress->listeners[i].listener);
-}
-
-static void on_listener_stopped(struct op *op)
-{
-    struct listener *listener = container_of(op, struct listener, accept);
-    struct smtp_listener *from = listener->context;
-    from->stopped = true;
-    check_drained(from->ingress);
-}
-
-static void on_drain_deadline(struct op *op)
-{
-    struct ingress *ingress = container_of(op, struct ingress, drain_deadline.op);
-    list_for_each (&ingress->sessions, link, following)
-        conn_abort(&container_of(link, struct session, link)->conn);
-}
-
-void ingress_drain(struct ingress *ingress, struct op *done)
-{
-    ingress->draining = true;
-    ingress->drained = done;
-    for (size_t i = 0; i < ingress->listener_count; i++) {
-        ingress->listeners[i].listener.on_stopped = on_listener_stopped;
-        listener_stop(&ingress->listeners[i].listener);
-    }
-    list_for_each (&ingress->sessions, link, following) {
-        struct session *session = container_of(link, struct session, link);
-        if (session->admitted)
-            server_drain(&session->server);
-        conn_wake(&session->conn);
-    }
-    timer_arm(&ingress->loop->timers, &ingress->drain_deadline,
-              ingress->loop->now_ns +
-                  ingress->settings.config->delivery.system_shutdown_timeout_ms * NS_PER_MS);
-    check_drained(ingress);
-}
-
-void ingress_fini(struct ingress *ingress)
-{
-    traces_fini(&ingress->traces);
-    check(list_empty(&ingress->sessions));
-    for (size_t i = 0; i < ingress->listener_count; i++)
-        labels_put(ingress->settings.listeners, ingress->listeners[i].label);
-    free(ingress->listeners);
-    slots_fini(&ingress->slots);
-    slots_fini(&ingress->buffers);
 }

@@ -26,10 +26,12 @@
 #include "core/tls_services.h"
 #include "smtp/sealer.h"
 #include "smtp/server.h"
+#include "smtp/snapshot.h"
 #include "smtp/trace.h"
 #include "smtp/vetting.h"
 
 struct ingress_settings {
+    struct snapshot *snapshot; /* that `config` is of; tests: NULL */
     const struct config *config;
     struct admission *admission; /* of the process */
     struct tls_services *tls;    /* of the process; NULL: none of the listeners has TLS */
@@ -48,12 +50,11 @@ struct ingress {
     struct share *share;
     struct ingress_settings settings;
     struct slots slots, buffers; /* for dialogues; for replies */
-    struct smtp_listener *listeners;
-    size_t listener_count;
-    struct list sessions;
+    struct list listeners, sessions;
     struct traces traces; /* of what sessions say */
     uint32_t session_count;
-    bool draining;
+    bool draining; /* for good */
+    bool shut;     /* until ingress_reconfigure opens again */
     struct op *drained;
     struct timer drain_deadline;
 };
@@ -63,6 +64,13 @@ struct ingress {
 MUST_USE int ingress_init(struct ingress *ingress, struct loop *loop, struct share *share,
                           const struct ingress_settings *settings,
                           const struct config_listener **ret_failed);
+
+/* Another snapshot. With `open` each SMTP listener of its configuration is open afterwards: those
+ * that were open keep their socket, the others take theirs from `sockets`; all others close.
+ * Without, all close, no transaction begins, and sessions end when theirs has. Sessions take the
+ * new settings between two messages. 0, or -ENOMEM: some listener is as it was before. */
+MUST_USE int ingress_reconfigure(struct ingress *ingress, const struct ingress_settings *settings,
+                                 bool open, struct listen_socket *sockets, size_t socket_count);
 
 /* In the worker's own thread: begins to accept. */
 void ingress_start(struct ingress *ingress);

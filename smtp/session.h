@@ -12,15 +12,27 @@
 #include "smtp/server_conn.h"
 #include "smtp/xclient.h"
 
+enum { REPLY_BUFFER = 4096 };
+
+/* A listening socket under the settings of one snapshot. A reload makes another one, which gets the
+ * socket; sessions go over to it between two messages. Freed when neither the socket nor a session
+ * is its own any more. */
 struct smtp_listener {
     struct listener listener;
+    struct list_link link; /* in ingress->listeners */
     struct ingress *ingress;
+    struct snapshot *snapshot; /* held; what follows points into it */
     const struct config_listener *config;
     struct server_settings server;
     struct tls_service *tls; /* NULL: none */
+    struct tls_gate *gate;   /* for handshakes; NULL with tls */
     struct label_cell *label;
-    bool stopped;
+    struct smtp_listener *successor; /* NULL: this is the latest; a use of it */
+    unsigned users;                  /* sessions, the socket, the predecessor */
 };
+
+/* Takes NULL. */
+void smtp_listener_put(struct smtp_listener *listener);
 
 struct session {
     struct conn conn;
@@ -70,6 +82,13 @@ static inline uint64_t now_of(const struct session *session)
 {
     return ingress_of(session)->loop->now_ns;
 }
+
+/* ---- server_conn.c ---- */
+listen_on_connection session_on_connection;
+
+/* ---- ingress.c ---- */
+/* The end of a session or listener may have been what a drain waited for. */
+void ingress_look_drained(struct ingress *ingress);
 
 /* ---- server_conn.c ---- */
 

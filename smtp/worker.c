@@ -110,7 +110,7 @@ void worker_drain(struct worker *worker, struct loop *from)
 
 /* ---- what the spool is told ---- */
 
-static enum bounce_mode bounce_mode(void *context, struct span tenant, struct span campaign)
+static enum bounce_mode bounce_mode(const void *context, struct span tenant, struct span campaign)
 {
     const struct config *config = context;
     for (size_t i = 0; i < config->bounce.stream_count; i++) {
@@ -122,7 +122,7 @@ static enum bounce_mode bounce_mode(void *context, struct span tenant, struct sp
     return config->bounce.event_only ? BOUNCE_EVENT : BOUNCE_DSN;
 }
 
-struct spool_options worker_spool_options(struct config *config, unsigned workers,
+struct spool_options worker_spool_options(const struct config *config, unsigned workers,
                                           struct hash_seed seed)
 {
     return (struct spool_options){
@@ -198,10 +198,11 @@ static void seal_report(void *context, void *seal, struct op *done)
 
 /* ---- life ---- */
 
-static int init_sides(struct worker *worker, const struct worker_settings *settings,
-                      const char **ret_step, const struct config_listener **ret_listener)
+static struct egress_settings egress_settings_of(struct worker *worker,
+                                                 const struct worker_settings *settings)
 {
-    struct egress_settings out = {
+    return (struct egress_settings){
+        .snapshot = settings->snapshot,
         .config = settings->config,
         .limits = settings->limits,
         .seed = settings->seed,
@@ -211,7 +212,13 @@ static int init_sides(struct worker *worker, const struct worker_settings *setti
         .tls = settings->tls ? settings->tls->delivery : NULL,
         .sites = &worker->sites,
     };
-    struct ingress_settings in = {
+}
+
+static struct ingress_settings ingress_settings_of(struct worker *worker,
+                                                   const struct worker_settings *settings)
+{
+    return (struct ingress_settings){
+        .snapshot = settings->snapshot,
         .config = settings->config,
         .admission = settings->admission,
         .tls = settings->tls,
@@ -220,7 +227,22 @@ static int init_sides(struct worker *worker, const struct worker_settings *setti
         .dkim_keys = settings->dkim_keys,
         .listeners = &worker->listeners,
         .sealer = &worker->sealer,
+        .dns = worker->egress.dns,
     };
+}
+
+static void sign_reports(struct worker *worker, const struct dkim_keys *keys)
+{
+    worker->dkim_keys = keys;
+    if (keys)
+        share_seal_reports(worker->share, reserve_report, seal_report, worker);
+}
+
+static int init_sides(struct worker *worker, const struct worker_settings *settings,
+                      const char **ret_step, const struct config_listener **ret_listener)
+{
+    struct egress_settings out = egress_settings_of(worker, settings);
+    struct ingress_settings in = ingress_settings_of(worker, settings);
     *ret_step = "name resolution";
     int error = egress_init(&worker->egress, &worker->loop, &out);
     if (error < 0)
@@ -237,11 +259,35 @@ static int init_sides(struct worker *worker, const struct worker_settings *setti
     egress_start(&worker->egress, worker->share);
     in.dns = worker->egress.dns;
     sealer_init(&worker->sealer, &worker->loop, &worker->metrics);
-    worker->dkim_keys = settings->dkim_keys;
-    if (worker->dkim_keys)
-        share_seal_reports(worker->share, reserve_report, seal_report, worker);
+    sign_reports(worker, settings->dkim_keys);
     *ret_step = "a listener";
     return ingress_init(&worker->ingress, &worker->loop, worker->share, &in, ret_listener);
+}
+
+/* ---- another snapshot ---- */
+
+static void on_change(struct op *op)
+{
+    struct worker_change *change = container_of(op, struct worker_change, op);
+    struct worker *worker = change->worker;
+    const struct worker_settings *settings = change->settings;
+    struct egress_settings out = egress_settings_of(worker, settings);
+    struct ingress_settings in = ingress_settings_of(worker, settings);
+    struct snapshot *before = worker->snapshot;
+    worker->snapshot = snapshot_hold(settings->snapshot);
+    share_reconfigure(worker->share, &change->spool);
+    sign_reports(worker, settings->dkim_keys);
+    egress_reconfigure(&worker->egress, &out);
+    change->done.result = ingress_reconfigure(&worker->ingress, &in, change->open, change->sockets,
+                                              change->socket_count);
+    snapshot_release(before);
+    loop_post(change->home, &worker->loop, &change->done);
+}
+
+void worker_change(struct worker_change *change)
+{
+    op_init(&change->op, on_change);
+    loop_post(&change->worker->loop, change->home, &change->op);
 }
 
 int worker_init(struct worker *worker, const struct worker_settings *settings, unsigned index,
@@ -256,6 +302,7 @@ int worker_init(struct worker *worker, const struct worker_settings *settings, u
     };
     *ret_listener = NULL;
     *ret_step = "io_uring";
+    worker->snapshot = snapshot_hold(settings->snapshot);
     op_init(&worker->drain, on_drain);
     op_init(&worker->ingress_drained, on_ingress_drained);
     op_init(&worker->egress_drained, on_egress_drained);
@@ -278,6 +325,7 @@ void worker_start(struct worker *worker)
 
 void worker_fini(struct worker *worker)
 {
+    worker->snapshot = snapshot_release(worker->snapshot);
     ingress_fini(&worker->ingress);
     egress_fini(&worker->egress);
     loop_fini(&worker->loop);

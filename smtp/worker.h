@@ -17,6 +17,7 @@
 #include "smtp/server_conn.h"
 
 struct worker_settings {
+    struct snapshot *snapshot; /* the worker holds it; what follows is of it. Tests: NULL */
     const struct config *config;
     struct spool *spool;
     struct lane_limits *limits;
@@ -31,11 +32,12 @@ struct worker_settings {
 
 /* The spool for this configuration; totals are divided by the workers. `config` outlives the spool.
  */
-struct spool_options worker_spool_options(struct config *config, unsigned workers,
+struct spool_options worker_spool_options(const struct config *config, unsigned workers,
                                           struct hash_seed seed);
 
 struct worker {
     struct loop loop;
+    struct snapshot *snapshot;
     struct metrics metrics;
     struct labels listeners, sites;
     struct share *share;
@@ -55,6 +57,20 @@ struct worker {
 MUST_USE int worker_init(struct worker *worker, const struct worker_settings *settings,
                          unsigned index, const char **ret_step,
                          const struct config_listener **ret_listener);
+
+/* What a worker becomes at a reload, or when its doors are opened or closed. Who posts it owns it
+ * until `done` is dispatched in `home`; the sockets that the worker took have fd -1 then. */
+struct worker_change {
+    struct op op, done; /* done: result 0, or -ENOMEM: a listener could not be opened or renewed */
+    struct loop *home;
+    struct worker *worker;
+    const struct worker_settings *settings;
+    struct spool_options spool;    /* worker_spool_options of the settings */
+    bool open;                     /* false: no new connections and transactions, sessions end */
+    struct listen_socket *sockets; /* bound, for the addresses that are not open yet */
+    size_t socket_count;
+};
+void worker_change(struct worker_change *change);
 
 /* In the worker's own thread, before its first turn: opens its doors. */
 void worker_start(struct worker *worker);

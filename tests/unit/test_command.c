@@ -135,8 +135,8 @@ static void help_is_there_for_every_command(void **state)
     const struct command *command;
     for (unsigned i = 0; (command = command_at(i)); i++) {
         struct text text = {0};
-        assert_true(command_help(span_string(command->noun), span_string(command->verb), append,
-                                 &text));
+        assert_true(
+            command_help(span_string(command->noun), span_string(command->verb), append, &text));
         assert_non_null(strstr(text.data, command->noun));
         free(text.data);
     }

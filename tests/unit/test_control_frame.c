@@ -30,12 +30,15 @@ static void what_is_no_frame_is_refused(void **state)
         const char *bytes;
         size_t len;
     } cases[] = {
-        {"\0\0\0\0C", 5}, {"\0\0\0\1X", 5}, {"\xff\xff\xff\xff"
-                                             "C",
-                                             5},
-        {"GET / HTTP/1.0", 14}, {"\0\0\0\x12"
-                                 "C",
-                                 5},
+        {"\0\0\0\0C", 5},
+        {"\0\0\0\1X", 5},
+        {"\xff\xff\xff\xff"
+         "C",
+         5},
+        {"GET / HTTP/1.0", 14},
+        {"\0\0\0\x12"
+         "C",
+         5},
     };
     struct frame frame;
     for (size_t i = 0; i < countof(cases); i++)

@@ -227,8 +227,7 @@ static void test_full_pipe(void **state)
     capture_read(capture);
     log_info("room again");
     char expected[4096], said[100];
-    snprintf(said, sizeof said, "%d lines before this one were lost: standard error was full",
-             (int)lost);
+    snprintf(said, sizeof said, "%d lines before this one were lost: the log was full", (int)lost);
     snprintf(expected, sizeof expected, "%s", line("warning", said));
     strcat(expected, line("info", "room again"));
     assert_string_equal(capture_read(capture), expected);
@@ -307,6 +306,47 @@ static void test_file(void **state)
     unlink(path);
 }
 
+static size_t read_all(const char *path, char *text, size_t size)
+{
+    int fd = open(path, O_RDONLY);
+    ssize_t got = fd < 0 ? 0 : read(fd, text, size - 1);
+    if (fd >= 0)
+        close(fd);
+    text[got] = '\0';
+    return (size_t)got;
+}
+
+/* [log] file, moved away and opened again. */
+static void test_own_file(void **state)
+{
+    char path[] = "/tmp/ringpost-log-XXXXXX", moved[64], text[4096];
+    close(mkstemp(path));
+    snprintf(moved, sizeof moved, "%s.1", path);
+    struct capture *capture = capture_pipe();
+    assert_int_equal(log_use_file(path), 0);
+    log_info("to the file\x1b");
+    assert_int_equal(rename(path, moved), 0);
+    log_info("still to the old one");
+    assert_int_equal(log_use_file(path), 0);
+    log_info("to the new one");
+    assert_true(log_use_file("/nonexistent/log") < 0);
+    log_info("nothing has changed");
+    assert_int_equal(log_use_file(""), 0);
+    log_info("to standard error");
+    assert_non_null(strstr(capture_read(capture), ": to standard error\n"));
+    assert_null(strstr(capture->text, "file"));
+    read_all(moved, text, sizeof text);
+    assert_int_equal(text[10], 'T'); /* 2026-11-24T... */
+    assert_non_null(strstr(text, ": to the file?\n"));
+    assert_non_null(strstr(text, ": still to the old one\n"));
+    read_all(path, text, sizeof text);
+    assert_non_null(strstr(text, ": to the new one\n"));
+    assert_non_null(strstr(text, ": nothing has changed\n"));
+    capture_end(capture);
+    unlink(path);
+    unlink(moved);
+}
+
 int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
@@ -317,6 +357,7 @@ int main(void)
         cmocka_unit_test(test_repeats),   cmocka_unit_test(test_many_formats),
         cmocka_unit_test(test_full_pipe), cmocka_unit_test(test_closed_pipe),
         cmocka_unit_test(test_journal),   cmocka_unit_test(test_file),
+        cmocka_unit_test(test_own_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

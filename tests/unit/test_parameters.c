@@ -69,8 +69,8 @@ static const char *const mail_bad[] = {
     " =1",
 };
 
-static const char *const mail_unknown[] = {       " X",     " X=",     " NOTIFY=NEVER",
-                                           " ORCPT=rfc822;a", " SIZ=1", " SIZES=1"};
+static const char *const mail_unknown[] = {" X",     " X=",     " NOTIFY=NEVER", " ORCPT=rfc822;a",
+                                           " SIZ=1", " SIZES=1"};
 
 static void test_mail_good(void **state)
 {

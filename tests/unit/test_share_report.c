@@ -91,7 +91,7 @@ static void one_report_for_all_that_failed(void **state)
     assert_store_empty(f);
 }
 
-static enum bounce_mode as_events(void *context, struct span tenant, struct span campaign)
+static enum bounce_mode as_events(const void *context, struct span tenant, struct span campaign)
 {
     return BOUNCE_EVENT;
 }

@@ -395,9 +395,11 @@ int accounts_look(struct accounts *accounts, struct sink *complaints)
 int accounts_init(struct accounts *accounts, const char *path, struct hash_seed seed,
                   struct sink *complaints)
 {
-    *accounts = (struct accounts){.path = path, .seed = seed};
+    *accounts = (struct accounts){.path = strdup(path), .seed = seed};
     pthread_mutex_init(&accounts->mutex, NULL);
     accounts->size = UINT64_MAX; /* like no file */
+    if (!accounts->path)
+        return -ENOMEM;
     int result = accounts_look(accounts, complaints);
     return result < 0 ? result : 0;
 }
@@ -405,6 +407,7 @@ int accounts_init(struct accounts *accounts, const char *path, struct hash_seed 
 void accounts_fini(struct accounts *accounts)
 {
     accounts->now = account_set_free(accounts->now);
+    free(accounts->path);
     pthread_mutex_destroy(&accounts->mutex);
 }
 

@@ -69,7 +69,7 @@ bool account_has_domain(const struct account *account, struct span domain);
 bool account_unchanged(const struct account *account, const struct account_set *now);
 
 struct accounts {
-    const char *path;
+    char *path;
     struct hash_seed seed;
     pthread_mutex_t mutex;
     struct account_set *now;
@@ -78,7 +78,7 @@ struct accounts {
     uint64_t size, inode;
 };
 
-/* Reads the file; `path` outlives the accounts. 0 or negative errno. */
+/* Reads the file. 0 or negative errno; accounts_fini also then. */
 MUST_USE int accounts_init(struct accounts *accounts, const char *path, struct hash_seed seed,
                            struct sink *complaints);
 void accounts_fini(struct accounts *accounts); /* sets that are still in use stay */

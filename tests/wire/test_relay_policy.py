@@ -5,9 +5,10 @@ every state of TLS and AUTH; and whom proxies may speak for."""
 import socket
 import ssl
 import struct
+import subprocess
 import unittest
 
-from harness import PATIENCE_S, Sink, eventually, free_port
+from harness import PATIENCE_S, Sink, eventually, free_port, program
 from test_auth import CERTIFICATES, MESSAGE, Server, b64
 
 D, S, IP = "there.example", "here.example", "127.0.0.1"
@@ -189,6 +190,28 @@ class PolicyTest(unittest.TestCase):
                                   f'RCPT TO:<"u@{D}">', f"RCPT TO:<u@{D}@{S}>", f"RCPT TO:u@{D}", "RSET")
             self.assertEqual([reply[:3] for reply in replies],
                              ["250", "250", "250", "501", "501", "501", "250"])
+            session.close()
+
+    def test_reload(self):
+        """A domain that is added counts for sessions that are there; a login outlives it."""
+        stranger, client = Session(self.server.port).ehlo(), Session(self.server.clear).ehlo()
+        self.assertEqual(client.login(), "235")
+        self.assertEqual(stranger.say("MAIL FROM:<>", "RCPT TO:<u@not.example>", "RSET")[1][:3], "550")
+        with open(self.server.config_path) as file:
+            text = file.read()
+        with open(self.server.config_path, "w") as file:
+            file.write(text.replace("relay_to = false", "relay_to = true"))
+        subprocess.run([program("ringpost"), "--config", self.server.config_path, "reload"], check=True,
+                       capture_output=True, timeout=PATIENCE_S)
+        eventually(lambda: stranger.say("MAIL FROM:<>", "RCPT TO:<u@not.example>", "RSET")[1][:3] == "250",
+                   "the domain is relayed to")
+        replies = client.say("MAIL FROM:<a@a.example>", f"RCPT TO:<u@{D}>", "DATA", MESSAGE + ".")
+        self.assertEqual([reply[:3] for reply in replies], ["250", "250", "354", "250"])
+        eventually(lambda: self.sink.messages, "the message at the sink")
+        self.assertIn(b"with ESMTPA id", self.sink.messages[0].body)
+        another = Session(self.server.clear).ehlo()
+        self.assertEqual(another.login(), "235")
+        for session in (stranger, client, another):
             session.close()
 
     # ---- proxies ----

@@ -11,7 +11,7 @@
 
 enum bounce_mode { BOUNCE_DSN, BOUNCE_EVENT };
 
-/* Which form a stream's bounces take. From any worker; must not change during a run. */
+/* Which form a stream's bounces take. From any worker. */
 typedef enum bounce_mode spool_bounce_mode(const void *context, struct span tenant,
                                            struct span campaign);
 

@@ -161,6 +161,58 @@ static void test_verdicts(void **state)
     finish(bench);
 }
 
+/* Heir after heir, also before the first one has its socket; who connects meanwhile is served by
+ * the last, whoever is told. */
+static void test_handed_over(void **state)
+{
+    struct bench *bench = start(state, 0, 0);
+    struct listener heirs[3];
+    struct listener *last = &bench->listener;
+    int peers[4];
+    peers[0] = plain_connect(&bench->address);
+    turn_until(&bench->loop, bench->count == 1);
+    for (unsigned i = 0; i < countof(heirs); i++) {
+        listener_adopt(&heirs[i], &bench->loop, -1, &bench->admission, on_connection, bench);
+        heirs[i].on_stopped = on_stopped;
+        listener_hand_over(last, &heirs[i]);
+        last = &heirs[i];
+        peers[i + 1] = plain_connect(&bench->address);
+    }
+    turn_until(&bench->loop, bench->count == 4);
+    assert_int_equal(bench->stopped, 3); /* all but the last heir */
+    assert_true(last->fd >= 0 && !last->stopping);
+    listener_stop(last);
+    turn_until(&bench->loop, bench->stopped == 4);
+    assert_int_equal(bench->loop.timers.armed, 0);
+    for (unsigned i = 0; i < countof(peers); i++) {
+        io_close_now(bench->loop.io, bench->seen[i].fd);
+        close(peers[i]);
+    }
+    admission_fini(&bench->admission);
+    loop_fini(&bench->loop);
+    free(bench);
+}
+
+/* An heir that is stopped before the socket has come closes it when it comes. */
+static void test_heir_stopped_early(void **state)
+{
+    struct bench *bench = start(state, 0, 0);
+    struct listener heir;
+    listener_adopt(&heir, &bench->loop, -1, &bench->admission, on_connection, bench);
+    heir.on_stopped = on_stopped;
+    listener_hand_over(&bench->listener, &heir);
+    listener_stop(&heir);
+    turn_until(&bench->loop, bench->stopped == 2);
+    assert_int_equal(heir.fd, -1);
+    assert_int_equal(bench->loop.timers.armed, 0);
+    int peer = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(connect(peer, &bench->address.any, bench->address.len), -1);
+    close(peer);
+    admission_fini(&bench->admission);
+    loop_fini(&bench->loop);
+    free(bench);
+}
+
 static void test_address_in_use(void **state)
 {
     struct bench *bench = start(state, 0, 0);
@@ -288,6 +340,8 @@ static void test_gone_before_accept(void **state)
     cmocka_unit_test_prestate(test_admission, features),                                           \
         cmocka_unit_test_prestate(test_no_limits, features),                                       \
         cmocka_unit_test_prestate(test_verdicts, features),                                        \
+        cmocka_unit_test_prestate(test_handed_over, features),                                     \
+        cmocka_unit_test_prestate(test_heir_stopped_early, features),                              \
         cmocka_unit_test_prestate(test_address_in_use, features),                                  \
         cmocka_unit_test_prestate(test_no_descriptors_left, features),                             \
         cmocka_unit_test_prestate(test_stop_while_pausing, features),                              \

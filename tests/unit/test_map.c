@@ -196,6 +196,44 @@ static void test_random(void **state)
     random_fill(NULL, 0);
 }
 
+/* ---- scanning ---- */
+
+enum { SCANNED = 3000 };
+
+struct scanned {
+    struct map_node node;
+    unsigned met;
+};
+
+static void meet(struct map_node *node, void *context)
+{
+    container_of(node, struct scanned, node)->met++;
+}
+
+/* Taken up again and again while others come: who is there all the time is met exactly once. */
+static void test_scan_of_a_growing_map(void **state)
+{
+    struct scanned *all = calloc(SCANNED, sizeof *all);
+    struct random random = {{1, 2, 3, 4}};
+    struct map map;
+    unsigned inserted = 500;
+    assert_int_equal(map_init(&map, 16), 0);
+    for (unsigned i = 0; i < inserted; i++)
+        map_insert(&map, &all[i].node, random_next(&random));
+    uint64_t cursor = 0;
+    size_t buckets = map.bucket_count;
+    do {
+        cursor = map_scan(&map, cursor, meet, NULL);
+        for (unsigned i = 0; i < 5 && inserted < SCANNED; i++, inserted++)
+            map_insert(&map, &all[inserted].node, random_next(&random));
+    } while (cursor);
+    assert_true(map.bucket_count > 2 * buckets); /* it did grow */
+    for (unsigned i = 0; i < SCANNED; i++)
+        assert_true(i < 500 ? all[i].met == 1 : all[i].met <= 1);
+    map_fini(&map);
+    free(all);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -204,6 +242,7 @@ int main(void)
         cmocka_unit_test(test_against_model),
         cmocka_unit_test(test_each_may_free),
         cmocka_unit_test(test_list),
+        cmocka_unit_test(test_scan_of_a_growing_map),
         cmocka_unit_test(test_random),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -214,6 +214,39 @@ class Commands(unittest.TestCase):
         self.assertEqual(closed(), 8)
 
 
+class Many(unittest.TestCase):
+    """A hundred thousand messages wait; mail goes on coming while they are looked at."""
+
+    COUNT = 100_000
+
+    def test_many(self):
+        ringpost = harness.start_ringpost(
+            self, workers=2, routes={"*": [f"127.0.0.1:{harness.free_port()}"]},
+            retry={"intervals": ["4h"]})
+        harness.inject(ringpost.port, [("a@x.test", [f"u{i}@d{i % 50}.test"], b"Subject: x\r\n\r\nx\r\n")
+                                       for i in range(self.COUNT)], 20)
+        ringpost.metric_becomes("ringpost_queue_rows", self.COUNT)
+        queues = ringpost.records("queue", "list")
+        self.assertEqual(sum(queue["rows"] for queue in queues), self.COUNT)
+        self.assertEqual(sum(group["rows"] for group in
+                             ringpost.records("queue", "summary", "--limit", "99")), self.COUNT)
+        # Somebody who does not read holds nobody up, and mail comes in meanwhile.
+        slow = socket.socket(socket.AF_UNIX)
+        self.addCleanup(slow.close)
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.connect(os.path.join(ringpost.folder, "control.socket"))
+        slow.sendall(HELLO + Commands.call("queue show"))
+        ids = {row["id"] for row in ringpost.records("queue", "show")}
+        self.assertEqual(len(ids), self.COUNT)
+        self.assertEqual(len(ringpost.records("queue", "show", "--domain", "d7.test")),
+                         self.COUNT // 50)
+        self.assertEqual(len(ringpost.records("queue", "show", "--limit", "1000")), 1000)
+        ringpost.send("a@x.test", ["late@d7.test"], mail("late"))
+        self.assertEqual(len(ringpost.records("queue", "show", "--domain", "d7.test")),
+                         self.COUNT // 50 + 1)
+        self.assertEqual(ringpost.get("/healthz")[0], 200)
+
+
 class Stop(unittest.TestCase):
     def test_stop(self):
         ringpost = harness.start_ringpost(self, workers=2)

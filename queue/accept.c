@@ -47,8 +47,17 @@ struct intake *intake_new(struct share *share, struct chunk_pool *pool)
     return intake;
 }
 
+void intake_drop_seal(struct intake *intake)
+{
+    const struct share *share = intake->message.share;
+    if (intake->seal)
+        share->drop_seal(share->seal_context, intake->seal);
+    intake->seal = NULL;
+}
+
 void intake_free(struct intake *intake)
 {
+    intake_drop_seal(intake);
     segments_release(intake, 0);
     intake->upload = upload_free(intake->upload);
     struct arena arena = intake->message.arena;

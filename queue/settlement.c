@@ -282,7 +282,7 @@ static void on_sealed(struct op *op)
         stick(settlement);
         return;
     }
-    settlement->reports[settlement->sealing]->seal = NULL;
+    intake_drop_seal(settlement->reports[settlement->sealing]);
     settlement_retry(settlement);
 }
 

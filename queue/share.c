@@ -361,10 +361,11 @@ void share_look_drained(struct share *share)
 }
 
 void share_seal_reports(struct share *share, share_reserve_seal *reserve, share_fill_seal *fill,
-                        void *context)
+                        share_drop_seal *drop, void *context)
 {
     share->reserve_seal = reserve;
     share->fill_seal = fill;
+    share->drop_seal = drop;
     share->seal_context = context;
 }
 

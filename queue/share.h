@@ -151,9 +151,12 @@ typedef void *share_reserve_seal(void *context, struct message *message);
 /* Fills the places; always ends in `done`, later: 0, or negative, and it is asked for again. */
 typedef void share_fill_seal(void *context, void *seal, struct op *done);
 
-/* From now on reports are sealed before they are committed. */
+/* What share_reserve_seal returned is not needed any more, filled or not. */
+typedef void share_drop_seal(void *context, void *seal);
+
+/* From now on reports are sealed before they are committed; `reserve` NULL: new ones are not. */
 void share_seal_reports(struct share *share, share_reserve_seal *reserve, share_fill_seal *fill,
-                        void *context);
+                        share_drop_seal *drop, void *context);
 
 /* ---- life ---- */
 

@@ -170,6 +170,7 @@ struct share {
     void *context;
     share_reserve_seal *reserve_seal; /* NULL: reports are not sealed */
     share_fill_seal *fill_seal;
+    share_drop_seal *drop_seal;
     void *seal_context;
     struct journal *journal;
     struct segments segments;
@@ -325,6 +326,7 @@ void journal_reception(struct share *share, const struct row *row, const struct 
 void intake_parts_written(struct intake *intake);
 struct intake *intake_new(struct share *share, struct chunk_pool *pool);
 struct intake *intake_blank(struct share *share, struct chunk_pool *pool); /* without times */
+void intake_drop_seal(struct intake *intake);
 void intake_free(struct intake *intake);
 enum fresh_form {
     FRESH_NEVER,

@@ -172,7 +172,14 @@ struct spool_options worker_spool_options(const struct config *config, unsigned 
 struct report_sealing {
     struct seal *seal;
     struct sealing sealing;
+    struct snapshot *snapshot; /* whose keys they are */
 };
+
+static void drop_report(void *context, void *seal)
+{
+    struct report_sealing *report = seal;
+    report->snapshot = snapshot_release(report->snapshot);
+}
 
 static void *reserve_report(void *context, struct message *message)
 {
@@ -186,7 +193,10 @@ static void *reserve_report(void *context, struct message *message)
     for (const struct text_piece *piece = message->body.first; piece; piece = piece->next)
         seal_add(report->seal, span_of(piece->data, piece->len));
     seal_end(report->seal);
-    return seal_reserve(report->seal, worker->loop.wall_ms, &message->head) ? report : NULL;
+    if (!seal_reserve(report->seal, worker->loop.wall_ms, &message->head))
+        return NULL;
+    report->snapshot = snapshot_hold(worker->snapshot);
+    return report;
 }
 
 static void seal_report(void *context, void *seal, struct op *done)
@@ -234,8 +244,8 @@ static struct ingress_settings ingress_settings_of(struct worker *worker,
 static void sign_reports(struct worker *worker, const struct dkim_keys *keys)
 {
     worker->dkim_keys = keys;
-    if (keys)
-        share_seal_reports(worker->share, reserve_report, seal_report, worker);
+    share_seal_reports(worker->share, keys ? reserve_report : NULL, seal_report, drop_report,
+                       worker);
 }
 
 static int init_sides(struct worker *worker, const struct worker_settings *settings,

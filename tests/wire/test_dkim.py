@@ -414,6 +414,47 @@ allow_plaintext_auth = true
         self.assertEqual(dkimpy_verdicts(octets, self.zone, 2), [True, True])
         self.assertIn("Date:Date:Message-ID:Message-ID:", tags(signatures(octets)[0])["h"])
 
+    def test_reload(self):
+        """Other keys without a restart; a file that cannot be used changes nothing; none at all."""
+        ringpost, sink, client = self.start()
+        with open(ringpost.config_path) as file:
+            text = file.read()
+
+        def write(old, new):
+            with open(ringpost.config_path, "w") as file:
+                file.write(text.replace(old, new))
+
+        def selectors(number):
+            client.send("x@b.test", b"From: a@author.test\r\n\r\nx\r\n", False)
+            octets = sink.wait_for(number)[number - 1].body
+            self.assertNotIn(False, dkimpy_verdicts(octets, self.zone, len(signatures(octets))))
+            return [tags(s)["s"] for s in signatures(octets)]
+
+        self.assertEqual(selectors(1), ["rsa", "ed"])
+        write(f'key = "{self.keys["author"][0].path}"', 'key = "/none"')
+        self.assertIn("/none", ringpost.command("reload", status=1)[1])
+        client.close()
+        client = Client(ringpost.port)
+        self.addCleanup(client.close)
+        self.assertEqual(selectors(2), ["rsa", "ed"])
+        write('domain = "author.test"\nselector = "rsa"', 'domain = "other.test"\nselector = "rsa"')
+        ringpost.command("reload")
+        client.close()
+        client = Client(ringpost.port)
+        self.addCleanup(client.close)
+        self.assertEqual(selectors(3), ["ed"])
+        sink.rules["nobody@b.test"] = refuse()
+        client.send("nobody@b.test", b"From: a@author.test\r\n\r\nx\r\n", False)
+        self.assertEqual([tags(s)["d"] for s in signatures(sink.wait_for(4)[3].body)], ["house.test"])
+        write(self.tables(), "")
+        ringpost.command("reload")
+        client.close()
+        client = Client(ringpost.port)
+        self.addCleanup(client.close)
+        self.assertEqual(selectors(5), [])
+        client.send("nobody@b.test", b"From: a@author.test\r\n\r\nx\r\n", False)
+        self.assertEqual(signatures(sink.wait_for(6)[5].body), [])
+
     def test_not_signable(self):
         """What verifiers would read differently goes out without a signature, and is counted."""
         ringpost, sink, client = self.start()

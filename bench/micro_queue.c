@@ -3,6 +3,8 @@
 #include "bench/micro.h"
 #include "core/clock.h"
 #include "queue/committer.h"
+#include "queue/event.h"
+#include "queue/journal.h"
 #include "queue/loader.h"
 #include "queue/record.h"
 
@@ -216,7 +218,67 @@ static void group(struct micro *micro)
     close_store(store);
 }
 
+/* ---- the journal ---- */
+
+enum { LINE_ROOM = 256 << 10, FRAMES_ROOM = 4 << 20 };
+
+/* One event's line and its frame, as share_journal makes them. */
+static void put_event(const struct event *event, char *line, struct sink *frames)
+{
+    struct sink sink;
+    sink_init(&sink, line, LINE_ROOM);
+    event_write(event, &sink);
+    if (!journal_frame_write(frames, 1, sink_span(&sink)))
+        sink_init(frames, frames->data, frames->capacity);
+}
+
+/* All that the journal says of a message that is delivered at its first attempt. */
+static void journal_message(struct micro *micro)
+{
+    static const struct reply_summary reply = {
+        .code = 250,
+        .enhanced = {2, 0, 0},
+        .text = SPAN("Ok: queued as 4D7A7F1234567 and a few words more"),
+        .command = SPAN(".")};
+    struct attempt attempt = {.source = SPAN("ip-1"),
+                              .site = SPAN("(mx1|mx2).destination.test"),
+                              .peer_name = SPAN("mx1.destination.test"),
+                              .protocol = SPAN("ESMTP"),
+                              .started_ms = UINT64_C(1795000000900)};
+    struct event reception = {.type = EVENT_RECEPTION,
+                              .envelope = &envelope,
+                              .queue = SPAN("campaign:tenant@destination.test"),
+                              .peer_name = SPAN("client.source.test"),
+                              .wall_ms = UINT64_C(1795000000000),
+                              .row_due_ms = UINT64_C(1795000000000),
+                              .node = SPAN("0123456789abcdef"),
+                              .reception_protocol = SPAN("ESMTP")};
+    check(address_parse(SPAN("192.0.2.7"), 2525, &attempt.peer) &&
+          address_parse(SPAN("192.0.2.8"), 40000, &attempt.local));
+    reception.peer = attempt.peer;
+    struct event delivery = reception;
+    delivery.type = EVENT_DELIVERY;
+    delivery.recipient = &recipient;
+    delivery.attempt = &attempt;
+    delivery.reply = &reply;
+    delivery.wall_ms = UINT64_C(1795000001000);
+    delivery.attempts = 1;
+    char *line = malloc(LINE_ROOM), *room = malloc(FRAMES_ROOM);
+    struct sink frames;
+    check(line && room);
+    sink_init(&frames, room, FRAMES_ROOM);
+    while (micro_next(micro)) {
+        put_event(&reception, line, &frames);
+        put_event(&delivery, line, &frames);
+        micro_use(room);
+    }
+    micro_items(micro, 1);
+    free(line);
+    free(room);
+}
+
 const struct micro_case micro_queue_cases[] = {
+    {"queue/journal_message", journal_message},
     {"queue/row_write", row_write},          {"queue/row_read", row_read},
     {"queue/fresh_head_write", fresh_write}, {"queue/window_of_512", window},
     {"queue/group_of_64_x_10k", group},      {0},

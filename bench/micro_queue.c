@@ -279,7 +279,10 @@ static void journal_message(struct micro *micro)
 
 const struct micro_case micro_queue_cases[] = {
     {"queue/journal_message", journal_message},
-    {"queue/row_write", row_write},          {"queue/row_read", row_read},
-    {"queue/fresh_head_write", fresh_write}, {"queue/window_of_512", window},
-    {"queue/group_of_64_x_10k", group},      {0},
+    {"queue/row_write", row_write},
+    {"queue/row_read", row_read},
+    {"queue/fresh_head_write", fresh_write},
+    {"queue/window_of_512", window},
+    {"queue/group_of_64_x_10k", group},
+    {0},
 };

@@ -180,6 +180,7 @@ struct share_usage {
     uint64_t rows_loaded;        /* into windows; a row that was evicted counts again */
     uint64_t journal_frames, journal_lost, journal_errors; /* see journal.h */
     bool journal_behind;
+    uint64_t rejections_untold; /* see rejection.h */
     uint64_t admin_bounced; /* recipients bounced or deleted by an administrator */
     uint64_t journal_syncs, journal_bytes;
     uint64_t set_back;         /* rows rescheduled because the wall clock went back */

@@ -181,6 +181,8 @@ struct share {
     struct timer look, tick;
     struct op jobs_turn, wake_turn, journal_closed;
     struct list nursery, recent, dirty, bodies, capped, starved, stuck, stuck_withdrawals, jobs;
+    uint64_t rejection_second;
+    unsigned rejections_told; /* in that second */
     struct list unreported; /* rows whose reception the journal does not know, until the start */
     struct list all;        /* queues, oldest first */
     struct list walks;      /* walk.h */

@@ -388,6 +388,24 @@ static void drop_line(struct server *server)
     server->line = slot_give(server->settings->slots, server->line);
 }
 
+/* A login's lines are secrets, also when they come where they make no sense. */
+static struct span told_line(struct span line, bool login)
+{
+    if (login || span_starts_with_any_case(line, SPAN("AUTH")))
+        return SPAN("AUTH");
+    while (line.len && (line.data[line.len - 1] == '\n' || line.data[line.len - 1] == '\r'))
+        line.len--;
+    return line;
+}
+
+static void tell_refusal(const struct server *server, const struct sink *replies, size_t before,
+                         struct span command)
+{
+    struct span reply = span_skip(sink_span(replies), before);
+    if (server->settings->on_refusal && reply.len && (reply.data[0] == '4' || reply.data[0] == '5'))
+        server->settings->on_refusal(server->context, command, reply);
+}
+
 static enum server_want read_commands(struct server *server, struct turn *turn)
 {
     size_t lf = span_find(*turn->input, '\n');
@@ -405,7 +423,10 @@ static enum server_want read_commands(struct server *server, struct turn *turn)
             return WANT_INPUT;
         line = span_of(server->line, server->line_len);
     }
+    size_t before = turn->replies->len;
+    bool login = server->sasl != NULL;
     run_line(server, turn, line);
+    tell_refusal(server, turn->replies, before, told_line(line, login));
     drop_line(server);
     return WANT_INPUT;
 }
@@ -437,6 +458,18 @@ static run_step *const steps[] = {
     [DOING_CHUNK] = read_chunk,       [DOING_FINISH] = finish_chunk,  [DOING_AUTH] = read_commands,
 };
 
+/* Commands tell of their refusals themselves: they know the line. */
+static enum server_want take_step(struct server *server, struct turn *turn)
+{
+    size_t before = turn->replies->len;
+    bool octets = server->doing == DOING_DATA || server->doing == DOING_CHUNK ||
+                  server->doing == DOING_FINISH;
+    enum server_want want = steps[server->doing](server, turn);
+    if (octets)
+        tell_refusal(server, turn->replies, before, SPAN("."));
+    return want;
+}
+
 enum server_want server_input(struct server *server, struct span *input, struct sink *replies,
                               uint64_t wall_ms)
 {
@@ -457,7 +490,7 @@ enum server_want server_input(struct server *server, struct span *input, struct 
             return WANT_INPUT;
         if (replies->capacity - replies->len < SERVER_REPLY_ROOM)
             return WANT_OUTPUT;
-        if (steps[server->doing](server, &turn) == WANT_ROOM)
+        if (take_step(server, &turn) == WANT_ROOM)
             return WANT_ROOM;
     }
 }
@@ -529,8 +562,10 @@ void server_stored(struct server *server, int result, struct sink *replies)
     } else {
         bool full = result == -ENOSPC || result == -ENOMEM;
         enum answer answer = full ? ANSWER_NO_STORAGE : ANSWER_STORE_FAILED;
+        size_t before = replies->len;
         count_refusal(server, answer);
         answer_put(answer, replies);
+        tell_refusal(server, replies, before, SPAN("."));
     }
     server_forget(server);
     server->doing = DOING_COMMANDS;

@@ -112,6 +112,10 @@ enum become_result {
 typedef enum become_result server_become(void *context, const struct xclient *client,
                                          const struct server_identity **ret_identity);
 
+/* A command or a message was refused: `command` is the client's line ("." for a message; of a login
+ * its verb alone), `reply` what was answered. Borrowed; must only record. */
+typedef void server_on_refusal(void *context, struct span command, struct span reply);
+
 /* Shared by all sessions of a worker's listener; outlives them. */
 struct server_settings {
     struct span hostname;
@@ -120,6 +124,7 @@ struct server_settings {
     struct slots *slots; /* of server_slot_size, two for each session that is not idle */
     server_may_relay *may_relay;
     server_is_ours *is_ours; /* NULL: nobody is */
+    server_on_refusal *on_refusal; /* NULL: nobody wants to know */
     struct metrics *metrics;
     struct span tenant_header, campaign_header; /* taken out of the message; empty: none */
     bool starttls;                              /* offered, and not yet on */

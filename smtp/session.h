@@ -2,6 +2,7 @@
  *
  * server_conn.c    a session's life: connection, dialogue, storing, deadlines; the listeners
  * session_login.c  WANT_AUTH, and what an account may do
+ * session_refusal.c  what was refused, for the journal
  * session_peer.c   who the client is: PROXY, XCLIENT; from where what may be sent */
 #pragma once
 
@@ -33,6 +34,9 @@ struct smtp_listener {
 
 /* Takes NULL. */
 void smtp_listener_put(struct smtp_listener *listener);
+
+/* session_refusal.c: a server_on_refusal. */
+void session_refused(void *context, struct span command, struct span reply);
 
 struct session {
     struct conn conn;

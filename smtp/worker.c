@@ -46,6 +46,7 @@ static void publish(struct worker *worker)
     metric_set(metrics, METRIC_JOURNAL_LOST, usage.journal_lost);
     metric_set(metrics, METRIC_JOURNAL_ERRORS, usage.journal_errors);
     metric_set(metrics, METRIC_JOURNAL_BEHIND, usage.journal_behind);
+    metric_set(metrics, METRIC_REJECTIONS_UNTOLD, usage.rejections_untold);
 }
 
 static void publish_ring(struct worker *worker)

@@ -194,6 +194,27 @@ class Journal(unittest.TestCase):
         self.assert_whole(seen)
         self.assertEqual(ringpost.metric("ringpost_journal_segments_dropped_total"), 0)
 
+    def test_refusals_are_told(self):
+        ringpost = self.journal_of_one()
+        with ringpost.smtp() as client:
+            client.docmd("AUTH", "PLAIN c2VjcmV0")
+            client.docmd("MAIL", "FROM:<ann@sender.test>")
+            client.docmd("RCPT", "TO:<nonsense")
+            client.docmd("WHAT", "is this")
+
+        def rejections():
+            return [event for event in self.export(ringpost) if event["type"] == "Rejection"]
+
+        eventually(lambda: len(rejections()) == 3, "three refusals")
+        auth, rcpt, what = rejections()
+        self.assertEqual(auth["response"]["command"], "AUTH")
+        self.assertEqual(rcpt["response"]["command"], "RCPT TO:<nonsense")
+        self.assertEqual(rcpt["sender"], SENDER)
+        self.assertEqual(rcpt["response"]["code"] // 100, 5)
+        self.assertEqual(rcpt["response"]["enhanced_code"]["class"], 5)
+        self.assertEqual(what["peer_address"]["addr"], "127.0.0.1")
+        self.assertEqual(ringpost.command("journal", "export", "--format", "csv")[0].count("\n"), 1)
+
     # ---- what verify finds ----
 
     def broken_copy(self, ringpost):

@@ -82,6 +82,13 @@ def relay_table(results):
     return table(["row", "system", *(head for _, head, _ in COLUMNS), "x floor", "spread"], lines)
 
 
+def refusal_lines(results):
+    for row, system in results.rows("not_taken"):
+        share = results.facts[row, system]["not_taken"]
+        if share > 0:
+            yield f"{row}, {system}: {share * 100:.2g} % of the messages were told to come again"
+
+
 def peer_lines(results):
     """Their CPU, as a multiple of ours."""
     for row, system in results.rows("cpu_us", "rate"):
@@ -126,7 +133,8 @@ def micro_table(results):
 def sections(results):
     """(title, text), those that have something."""
     if results.rows("cpu_us", "rate", "p50_us"):
-        yield "Relaying", relay_table(results)
+        refused = [f"- {line}\n" for line in refusal_lines(results)]
+        yield "Relaying", relay_table(results) + "".join(["\n", *refused] if refused else [])
     peers = list(peer_lines(results))
     if peers:
         yield "Beside others", "\n".join(f"- {line}" for line in peers) + "\n"

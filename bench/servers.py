@@ -132,7 +132,9 @@ class Ringpost:
                       "max_deliveries_per_connection": 100_000,
                       "enable_tls": "OpportunisticInsecure"},
             limits={"connections": 50_000, "connections_per_address": 50_000,
-                    "messages_per_connection": 1_000_000}, tables="\n".join(tables))
+                    "messages_per_connection": 1_000_000},
+            # Load that is faster than sink, for a moment, is to wait in memory, not to be told 452.
+            queue={"inbound_memory": "1GB"}, tables="\n".join(tables))
         self.prepare(case)
         self.daemon.start()
         group.enter(self.daemon.process.pid)

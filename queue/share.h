@@ -163,7 +163,7 @@ void share_seal_reports(struct share *share, share_reserve_seal *reserve, share_
 struct share_limits {
     size_t inbound_memory;     /* bodies arriving or in the nursery, bytes */
     size_t loaded_memory;      /* bodies read back, bytes */
-    unsigned nursery_messages; /* default 20,000 */
+    unsigned nursery_messages; /* default: 40,000 in all workers */
     size_t nursery_bytes;
     uint64_t nursery_age_ms; /* 30,000 */
     unsigned window_rows;    /* 65,536 */

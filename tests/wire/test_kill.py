@@ -115,6 +115,9 @@ class Kill(unittest.TestCase):
         self.until_quiet()
         self.ringpost.stop()
         self.assertIn("0 fresh, 0 queued in 0 row(s) with 0 reference(s)", self.ringpost.check_queue())
+        if "segments are not used" not in self.ringpost.log():
+            self.assertTrue(os.listdir(os.path.join(self.ringpost.data_dir, "queue", "segments")),
+                            "larger bodies went past the log")
         self.assertEqual(self.sink.violations, [])
         for message in self.sink.messages:
             number = int(message.recipients[0].partition("@")[0][1:])

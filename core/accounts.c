@@ -79,6 +79,8 @@ static bool is_tenant(struct span tenant)
 static bool read_domains(struct reading *reading, struct account *account, struct span list)
 {
     struct account_set *set = reading->set;
+    if (account->domain_count)
+        return complain(reading, "ringpost_domains is there twice", (struct span){0});
     account->domains = set->domains + set->domain_count;
     do {
         struct span domain = make_lower(set, take_until(&list, ','));

@@ -50,7 +50,7 @@ void login_init(struct login *login, struct logins *logins, struct loop *loop,
 
 void login_fini(struct login *login)
 {
-    check(!timer_armed(&login->timer) && op_idle(&login->job.op));
+    check(!timer_armed(&login->timer) && !login->hashing);
     login->set = account_set_free(login->set);
     digest_wipe(login->password, sizeof login->password);
 }
@@ -143,13 +143,15 @@ static void start_hash(struct login *login)
     login->job.stored = stored_of(login);
     login->job.password = span_of(login->password, login->password_len);
     atomic_store(&login->job.forgotten, false);
-    if (!hash_submit(login->logins->hashers, &login->job))
+    login->hashing = hash_submit(login->logins->hashers, &login->job);
+    if (!login->hashing)
         answer(login, LOGIN_LATER);
 }
 
 static void on_hashed(struct op *op)
 {
     struct login *login = container_of(op, struct login, job.op);
+    login->hashing = false;
     if (atomic_load(&login->job.forgotten))
         answer(login, LOGIN_LATER);
     else if (op->result == 1 && login->account)
@@ -249,7 +251,7 @@ bool login_forget(struct login *login)
 {
     loop_disarm(login->loop, &login->timer);
     atomic_store(&login->job.forgotten, true);
-    if (!op_idle(&login->job.op))
+    if (login->hashing)
         return false;
     if (login->done->state == OP_READY)
         loop_unready(login->loop, login->done);

@@ -58,6 +58,7 @@ struct login {
     struct timer timer;
     struct hash_job job;
     struct login_tag tag;
+    bool hashing;        /* a thread has the job: its op is not ours to look at */
     uint8_t after_timer; /* what the timer ends: private */
     uint16_t name_len, password_len;
     char name[ACCOUNT_NAME], password[PASSWORD_MOST];

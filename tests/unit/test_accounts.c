@@ -87,6 +87,8 @@ static void test_complaints(void **state)
         {"b:" DES "::::::ringpost_domains=\n", "line 1: ringpost_domains: not a domain:\n"},
         {"b:" DES "::::::ringpost_domains=a.example,,b.example\n",
          "line 1: ringpost_domains: not a domain:\n"},
+        {"b:" DES "::::::ringpost_domains=a.b ringpost_domains=c.d ringpost_domains=e.f\n",
+         "line 1: ringpost_domains is there twice\n"},
         {"b:" DES "::::::ringpost_domains=*\n", "line 1: ringpost_domains: not a domain: \"*\"\n"},
         {"b:" DES "::::::ringpost_tenant=a/b\n",
          "line 1: ringpost_tenant: not a tenant: \"a/b\"\n"},

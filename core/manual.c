@@ -3,15 +3,9 @@
 #include "core/config_value.h"
 #include "core/option.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 
 enum { LINE = 4096, WIDTH = 76 };
-
-struct writer {
-    manual_put *put;
-    void *context;
-};
 
 static const struct daemon_usage usage[] = {
     {"--config", "FILE",
@@ -30,38 +24,24 @@ const struct daemon_usage *manual_daemon_usage(unsigned index)
     return index < countof(usage) ? &usage[index] : NULL;
 }
 
-static void put_format(const struct writer *writer, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static void put_format(const struct writer *writer, const char *format, ...)
-{
-    char text[LINE];
-    va_list arguments;
-    va_start(arguments, format);
-    int len = vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    check(len >= 0 && len < (int)sizeof text); /* the tables are ours */
-    writer->put(writer->context, span_of(text, (size_t)len));
-}
-
 /* ---- mdoc text ---- */
 
 /* A word with what roff would take for its own made plain. */
-static void put_word(const struct writer *writer, struct span word)
+static void put_word(const struct text_writer *writer, struct span word)
 {
     for (size_t i = 0; i < word.len; i++) {
         char c = word.data[i];
         if (c == '\\')
-            put_format(writer, "\\e");
+            text_write(writer, "\\e");
         else if (c == '-' || c == '`' || c == '\'' || c == '~' || c == '^')
-            put_format(writer,
+            text_write(writer,
                        c == '-'    ? "\\-"
                        : c == '\'' ? "\\(aq"
                        : c == '`'  ? "\\(ga"
                                    : "\\%s",
                        c == '~' ? "(ti" : "(ha");
         else
-            put_format(writer, "%c", c);
+            text_write(writer, "%c", c);
     }
 }
 
@@ -72,7 +52,7 @@ static bool ends_sentence(struct span word)
 }
 
 /* Text as lines: a sentence begins a new one, and no line begins with a control character. */
-static void put_text(const struct writer *writer, const char *text)
+static void put_text(const struct text_writer *writer, const char *text)
 {
     struct span rest = span_string(text);
     unsigned at = 0;
@@ -80,36 +60,36 @@ static void put_text(const struct writer *writer, const char *text)
         struct span word = span_first(rest, span_find(rest, ' '));
         rest = span_skip(rest, word.len + 1);
         if (at && at + 1 + word.len > WIDTH)
-            at = 0, put_format(writer, "\n");
+            at = 0, text_write(writer, "\n");
         if (at)
-            put_format(writer, " ");
+            text_write(writer, " ");
         else if (word.len && (word.data[0] == '.' || word.data[0] == '\''))
-            put_format(writer, "\\&");
+            text_write(writer, "\\&");
         put_word(writer, word);
         at += (unsigned)word.len + 1;
         if (ends_sentence(word) && rest.len)
-            at = 0, put_format(writer, "\n");
+            at = 0, text_write(writer, "\n");
     }
-    put_format(writer, "\n");
+    text_write(writer, "\n");
 }
 
 /* An argument of a macro, in quotes. */
-static void put_quoted(const struct writer *writer, const char *text)
+static void put_quoted(const struct text_writer *writer, const char *text)
 {
-    put_format(writer, "\"");
+    text_write(writer, "\"");
     for (; *text; text++)
-        put_format(writer, *text == '"' ? "\"\"" : *text == '\\' ? "\\e" : "%c", *text);
-    put_format(writer, "\"");
+        text_write(writer, *text == '"' ? "\"\"" : *text == '\\' ? "\\e" : "%c", *text);
+    text_write(writer, "\"");
 }
 
-static void put_head(const struct writer *writer, const char *title, const char *section,
+static void put_head(const struct text_writer *writer, const char *title, const char *section,
                      const char *name, const char *what)
 {
-    put_format(writer, ".Dd November 24, 2026\n.Dt %s %s\n.Os Ringpost\n.Sh NAME\n.Nm %s\n.Nd %s\n",
+    text_write(writer, ".Dd November 24, 2026\n.Dt %s %s\n.Os Ringpost\n.Sh NAME\n.Nm %s\n.Nd %s\n",
                title, section, name, what);
 }
 
-static void put_paragraphs(const struct writer *writer, const char *text)
+static void put_paragraphs(const struct text_writer *writer, const char *text)
 {
     struct span rest = span_string(text);
     while (rest.len) {
@@ -119,7 +99,7 @@ static void put_paragraphs(const struct writer *writer, const char *text)
         check(len < sizeof paragraph);
         memcpy(paragraph, rest.data, len);
         paragraph[len] = '\0';
-        put_format(writer, ".Pp\n");
+        text_write(writer, ".Pp\n");
         put_text(writer, paragraph);
         rest = span_skip(rest, len + 2);
     }
@@ -127,98 +107,98 @@ static void put_paragraphs(const struct writer *writer, const char *text)
 
 /* ---- ringpost(1) ---- */
 
-static void put_argument_synopsis(const struct writer *writer, const struct argument *argument)
+static void put_argument_synopsis(const struct text_writer *writer, const struct argument *argument)
 {
     bool positional = argument->flags & POSITIONAL;
-    put_format(writer, argument->flags & MANDATORY ? "." : ".Op ");
+    text_write(writer, argument->flags & MANDATORY ? "." : ".Op ");
     if (positional) {
-        put_format(writer, "Ar %s\n", argument->name);
+        text_write(writer, "Ar %s\n", argument->name);
         return;
     }
-    put_format(writer, "Fl \\-%s", argument->name);
+    text_write(writer, "Fl \\-%s", argument->name);
     if (argument->value)
-        put_format(writer, " Ar %s", argument->value);
-    put_format(writer, "\n");
+        text_write(writer, " Ar %s", argument->value);
+    text_write(writer, "\n");
 }
 
-static void put_argument(const struct writer *writer, const struct argument *argument)
+static void put_argument(const struct text_writer *writer, const struct argument *argument)
 {
     if (argument->flags & POSITIONAL)
-        put_format(writer, ".It Ar %s\n", argument->name);
+        text_write(writer, ".It Ar %s\n", argument->name);
     else
-        put_format(writer, ".It Fl \\-%s%s%s\n", argument->name, argument->value ? " Ar " : "",
+        text_write(writer, ".It Fl \\-%s%s%s\n", argument->name, argument->value ? " Ar " : "",
                    argument->value ? argument->value : "");
     put_text(writer, argument->doc);
     if (argument->choices) {
-        put_format(writer, "One of:\n");
+        text_write(writer, "One of:\n");
         put_text(writer, argument->choices);
     }
 }
 
-static void put_fields(const struct writer *writer, const struct field *fields, unsigned count)
+static void put_fields(const struct text_writer *writer, const struct field *fields, unsigned count)
 {
-    put_format(writer, ".Bl -tag -width Ds -compact\n");
+    text_write(writer, ".Bl -tag -width Ds -compact\n");
     for (unsigned i = 0; i < count; i++) {
-        put_format(writer, ".It Va %s\n", fields[i].name);
+        text_write(writer, ".It Va %s\n", fields[i].name);
         put_text(writer, fields[i].doc);
         if (fields[i].field_count)
             put_fields(writer, fields[i].fields, fields[i].field_count);
     }
-    put_format(writer, ".El\n");
+    text_write(writer, ".El\n");
 }
 
-static void put_command(const struct writer *writer, const struct command *command)
+static void put_command(const struct text_writer *writer, const struct command *command)
 {
-    put_format(writer, ".Ss %s%s%s\n.Nm\n.Cm %s%s%s\n", command->noun, command->verb ? " " : "",
+    text_write(writer, ".Ss %s%s%s\n.Nm\n.Cm %s%s%s\n", command->noun, command->verb ? " " : "",
                command->verb ? command->verb : "", command->noun, command->verb ? " " : "",
                command->verb ? command->verb : "");
     for (unsigned i = 0; i < command->argument_count; i++)
         put_argument_synopsis(writer, &command->arguments[i]);
-    put_format(writer, ".Pp\n");
+    text_write(writer, ".Pp\n");
     put_text(writer, command->brief);
     if (command->text)
         put_paragraphs(writer, command->text);
     if (command->argument_count) {
-        put_format(writer, ".Bl -tag -width Ds\n");
+        text_write(writer, ".Bl -tag -width Ds\n");
         for (unsigned i = 0; i < command->argument_count; i++)
             put_argument(writer, &command->arguments[i]);
-        put_format(writer, ".El\n");
+        text_write(writer, ".El\n");
     }
     if (command->field_count) {
-        put_format(writer, ".Pp\nThe answer holds:\n.Pp\n");
+        text_write(writer, ".Pp\nThe answer holds:\n.Pp\n");
         put_fields(writer, command->fields, command->field_count);
     }
 }
 
-static void page_ringpost(const struct writer *writer)
+static void page_ringpost(const struct text_writer *writer)
 {
     put_head(writer, "RINGPOST", "1", "ringpost",
              "command line of the Ringpost mail transfer agent");
-    put_format(writer, ".Sh SYNOPSIS\n.Nm\n.Op Fl \\-config Ar FILE | Fl \\-socket Ar PATH\n"
+    text_write(writer, ".Sh SYNOPSIS\n.Nm\n.Op Fl \\-config Ar FILE | Fl \\-socket Ar PATH\n"
                        ".Op Fl \\-json\n.Ar command ...\n.Sh DESCRIPTION\n");
     put_text(writer,
              "It asks the running daemon by its control socket; who may open the socket may "
              "do everything. Some commands need no daemon.");
-    put_format(writer, ".Bl -tag -width Ds\n.It Fl \\-config Ar FILE\n");
+    text_write(writer, ".Bl -tag -width Ds\n.It Fl \\-config Ar FILE\n");
     put_text(writer, "The daemon's configuration, which names its socket. Default: "
                      "/etc/ringpost/ringpost.toml.");
-    put_format(writer, ".It Fl \\-socket Ar PATH\n");
+    text_write(writer, ".It Fl \\-socket Ar PATH\n");
     put_text(writer, "The control socket itself.");
-    put_format(writer, ".It Fl \\-json\n");
+    text_write(writer, ".It Fl \\-json\n");
     put_text(writer, "One JSON object per line, with the names that each command's answer lists. "
                      "Names that end in _ms are milliseconds: durations, or Unix time. What has no "
                      "value is left out.");
-    put_format(writer, ".It Fl \\-help\n");
+    text_write(writer, ".It Fl \\-help\n");
     put_text(writer, "All commands, or about one.");
-    put_format(writer, ".It Fl \\-version\n");
+    text_write(writer, ".It Fl \\-version\n");
     put_text(writer, "Which version it is.");
-    put_format(writer, ".El\n.Sh COMMANDS\n");
+    text_write(writer, ".El\n.Sh COMMANDS\n");
     const struct command *command;
     for (unsigned i = 0; (command = command_at(i)); i++)
         put_command(writer, command);
-    put_format(writer, ".Sh ENVIRONMENT\n.Bl -tag -width Ds\n.It Ev NO_COLOR\n");
+    text_write(writer, ".Sh ENVIRONMENT\n.Bl -tag -width Ds\n.It Ev NO_COLOR\n");
     put_text(writer, "If set, no colours on a terminal either.");
-    put_format(writer, ".El\n.Sh EXIT STATUS\n.Bl -tag -width Ds -compact\n"
+    text_write(writer, ".El\n.Sh EXIT STATUS\n.Bl -tag -width Ds -compact\n"
                        ".It 0\nDone.\n.It 1\nIt failed, or the answer is bad news.\n"
                        ".It 2\nThe command line is wrong.\n"
                        ".It 3\nThe daemon cannot be reached.\n.El\n"
@@ -227,32 +207,32 @@ static void page_ringpost(const struct writer *writer)
 
 /* ---- ringpostd(8) ---- */
 
-static void page_ringpostd(const struct writer *writer)
+static void page_ringpostd(const struct text_writer *writer)
 {
     put_head(writer, "RINGPOSTD", "8", "ringpostd", "mail transfer agent for bulk senders");
-    put_format(writer, ".Sh SYNOPSIS\n");
+    text_write(writer, ".Sh SYNOPSIS\n");
     for (size_t i = 0; i < countof(usage); i++)
-        put_format(writer, ".Nm\n.Fl \\%s%s%s\n", usage[i].option + 1, usage[i].value ? " Ar " : "",
+        text_write(writer, ".Nm\n.Fl \\%s%s%s\n", usage[i].option + 1, usage[i].value ? " Ar " : "",
                    usage[i].value ? usage[i].value : "");
-    put_format(writer, ".Sh DESCRIPTION\n");
+    text_write(writer, ".Sh DESCRIPTION\n");
     put_text(writer, "It takes mail by SMTP, makes it durable before it says 250, and delivers it. "
                      "Its configuration is one file. It logs to standard error, or to [log] file.");
-    put_format(writer, ".Bl -tag -width Ds\n");
+    text_write(writer, ".Bl -tag -width Ds\n");
     for (size_t i = 0; i < countof(usage); i++) {
-        put_format(writer, ".It Fl \\%s%s%s\n", usage[i].option + 1, usage[i].value ? " Ar " : "",
+        text_write(writer, ".It Fl \\%s%s%s\n", usage[i].option + 1, usage[i].value ? " Ar " : "",
                    usage[i].value ? usage[i].value : "");
         put_text(writer, usage[i].doc);
     }
-    put_format(writer, ".El\n.Sh SIGNALS\n.Bl -tag -width SIGTERM\n"
+    text_write(writer, ".El\n.Sh SIGNALS\n.Bl -tag -width SIGTERM\n"
                        ".It Dv SIGTERM , Dv SIGINT\n");
     put_text(writer, "End in order: running transactions may finish for [delivery] "
                      "system_shutdown_timeout, what is not done stays queued. As `ringpost stop`.");
-    put_format(writer, ".It Dv SIGHUP\n");
+    text_write(writer, ".It Dv SIGHUP\n");
     put_text(writer, "Read the configuration again, as `ringpost reload`. A file with a mistake "
                      "changes nothing, and the log says what is wrong.");
-    put_format(writer, ".It Dv SIGUSR1\n");
+    text_write(writer, ".It Dv SIGUSR1\n");
     put_text(writer, "Open the log's file again, after it was moved away.");
-    put_format(writer, ".El\n.Sh EXIT STATUS\n.Bl -tag -width Ds -compact\n"
+    text_write(writer, ".El\n.Sh EXIT STATUS\n.Bl -tag -width Ds -compact\n"
                        ".It 0\nEnded as asked.\n"
                        ".It 1\nStart\\-up failed, or the queue failed while running.\n"
                        ".It 2\nThe command line is wrong.\n.El\n"
@@ -272,7 +252,7 @@ static void put_bound(struct sink *sink, const struct option *option, uint64_t b
 }
 
 /* "list of durations, 1s to 1d; default \"5m\"; changes with a reload" */
-static void put_form(const struct writer *writer, const struct option *option)
+static void put_form(const struct text_writer *writer, const struct option *option)
 {
     char text[LINE];
     struct sink sink;
@@ -297,7 +277,7 @@ static void put_form(const struct writer *writer, const struct option *option)
     put_text(writer, text);
 }
 
-static void put_table(const struct writer *writer, enum table_id id)
+static void put_table(const struct text_writer *writer, enum table_id id)
 {
     const struct option_table *table = option_table(id);
     unsigned count;
@@ -311,23 +291,23 @@ static void put_table(const struct writer *writer, enum table_id id)
                  : table->kind == TABLE_NAMED ? "[%s.\"NAME\"]"
                                               : "[%s]",
                  table->name);
-    put_format(writer, ".Ss ");
+    text_write(writer, ".Ss ");
     put_quoted(writer, name);
-    put_format(writer, "\n");
+    text_write(writer, "\n");
     put_text(writer, table->doc);
-    put_format(writer, ".Bl -tag -width Ds\n");
+    text_write(writer, ".Bl -tag -width Ds\n");
     for (unsigned i = 0; i < count; i++) {
-        put_format(writer, ".It Cm %s\n", options[i].key);
+        text_write(writer, ".It Cm %s\n", options[i].key);
         put_form(writer, &options[i]);
         put_text(writer, options[i].doc);
     }
-    put_format(writer, ".El\n");
+    text_write(writer, ".El\n");
 }
 
-static void page_config(const struct writer *writer)
+static void page_config(const struct text_writer *writer)
 {
     put_head(writer, "RINGPOST.TOML", "5", "ringpost.toml", "configuration of ringpostd");
-    put_format(writer, ".Sh DESCRIPTION\n");
+    text_write(writer, ".Sh DESCRIPTION\n");
     put_text(writer,
              "The file is TOML. An unknown key is an error. Durations are numbers with a "
              "unit (ms, s, m, h, d, w) in quotes, sizes likewise (B, KB, MB, GB, TB; a KB is "
@@ -335,12 +315,12 @@ static void page_config(const struct writer *writer)
              "`ringpost config dump` what is in use.");
     for (unsigned id = 0; id < TABLE_IDS; id++)
         put_table(writer, (enum table_id)id);
-    put_format(writer, ".Sh SEE ALSO\n.Xr ringpost 1 ,\n.Xr ringpostd 8\n");
+    text_write(writer, ".Sh SEE ALSO\n.Xr ringpost 1 ,\n.Xr ringpostd 8\n");
 }
 
-bool manual_page(struct span page, manual_put *put, void *context)
+bool manual_page(struct span page, text_put *put, void *context)
 {
-    struct writer writer = {put, context};
+    struct text_writer writer = {put, context};
     if (span_equals(page, SPAN("ringpost.1")))
         page_ringpost(&writer);
     else if (span_equals(page, SPAN("ringpostd.8")))
@@ -365,48 +345,48 @@ static const char *type_name(enum field_type type)
     return names[type];
 }
 
-static void document_fields(const struct writer *writer, const struct field *fields, unsigned count,
-                            const char *inside)
+static void document_fields(const struct text_writer *writer, const struct field *fields,
+                            unsigned count, const char *inside)
 {
     for (unsigned i = 0; i < count; i++) {
         char name[128];
         snprintf(name, sizeof name, "%s%s", inside, fields[i].name);
-        put_format(writer, "| `%s` | %s | %s |\n", name, type_name(fields[i].type), fields[i].doc);
+        text_write(writer, "| `%s` | %s | %s |\n", name, type_name(fields[i].type), fields[i].doc);
         snprintf(name, sizeof name, "%s%s[].", inside, fields[i].name);
         document_fields(writer, fields[i].fields, fields[i].field_count, name);
     }
 }
 
-static void document_command(const struct writer *writer, const struct command *command)
+static void document_command(const struct text_writer *writer, const struct command *command)
 {
-    put_format(writer, "## %s%s%s\n\n%s", command->noun, command->verb ? " " : "",
+    text_write(writer, "## %s%s%s\n\n%s", command->noun, command->verb ? " " : "",
                command->verb ? command->verb : "", command->brief);
-    put_format(writer, command->local ? " Needs no daemon.\n\n" : "\n\n");
+    text_write(writer, command->local ? " Needs no daemon.\n\n" : "\n\n");
     if (command->text)
-        put_format(writer, "%s\n\n", command->text);
+        text_write(writer, "%s\n\n", command->text);
     if (command->argument_count)
-        put_format(writer, "| argument | meaning |\n|---|---|\n");
+        text_write(writer, "| argument | meaning |\n|---|---|\n");
     for (unsigned i = 0; i < command->argument_count; i++) {
         const struct argument *argument = &command->arguments[i];
-        put_format(writer, "| `%s%s%s%s`%s | %s", argument->flags & POSITIONAL ? "" : "--",
+        text_write(writer, "| `%s%s%s%s`%s | %s", argument->flags & POSITIONAL ? "" : "--",
                    argument->name, argument->value ? " " : "",
                    argument->value ? argument->value : "",
                    argument->flags & MANDATORY ? " (must be given)" : "", argument->doc);
-        put_format(writer, argument->choices ? " One of: %s |\n" : " |\n", argument->choices);
+        text_write(writer, argument->choices ? " One of: %s |\n" : " |\n", argument->choices);
     }
     if (command->argument_count)
-        put_format(writer, "\n");
+        text_write(writer, "\n");
     if (!command->field_count)
         return;
-    put_format(writer, "| in the answer | type | meaning |\n|---|---|---|\n");
+    text_write(writer, "| in the answer | type | meaning |\n|---|---|---|\n");
     document_fields(writer, command->fields, command->field_count, "");
-    put_format(writer, "\n");
+    text_write(writer, "\n");
 }
 
-void manual_commands(manual_put *put, void *context)
+void manual_commands(text_put *put, void *context)
 {
-    struct writer writer = {put, context};
-    put_format(
+    struct text_writer writer = {put, context};
+    text_write(
         &writer,
         "# The commands of `ringpost`\n\n"
         "Made from the table of commands (`core/command_table_*.c`).\n\n"

@@ -3,14 +3,13 @@
 #pragma once
 
 #include "core/command.h"
-
-typedef void manual_put(void *context, struct span text);
+#include "core/text_writer.h"
 
 /* `page`: "ringpost.1", "ringpostd.8" or "ringpost.toml.5". False: there is no such page. */
-MUST_USE bool manual_page(struct span page, manual_put *put, void *context);
+MUST_USE bool manual_page(struct span page, text_put *put, void *context);
 
 /* docs/COMMANDS.md. */
-void manual_commands(manual_put *put, void *context);
+void manual_commands(text_put *put, void *context);
 
 /* What ringpostd is called with: for its usage and its page. NULL behind the last. */
 struct daemon_usage {

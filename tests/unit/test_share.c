@@ -457,6 +457,28 @@ static void old_receptions_are_not_repeated(void **state)
     assert_int_equal(receptions_of(f, "fresh@one.example"), 1);
 }
 
+/* The policy "block": no mail is accepted until the journal can be written again. */
+static void a_journal_that_cannot_follow_stops_accepting(void **state)
+{
+    struct fixture *f = *state;
+    char journal[2 * FOLDER_PATH], away[2 * FOLDER_PATH];
+    f->options.journal_blocks = true;
+    fixture_restart(f);
+    snprintf(journal, sizeof journal, "%s/journal", f->folder);
+    snprintf(away, sizeof away, "%s/away", f->folder);
+    assert_int_equal(rename(journal, away), 0);
+    accept_message(f, "a@sender.example", "known@one.example", "Hello\r\n");
+    turn_until(f, share_refusal(f->share) == -ENOSPC);
+    assert_null(message_new(f->share));
+    assert_true(usage_of(f).journal_behind);
+    assert_int_equal(rename(away, journal), 0);
+    turn_until(f, share_refusal(f->share) == 0);
+    accept_message(f, "a@sender.example", "fresh@one.example", "Hello\r\n");
+    fixture_restart(f);
+    assert_int_equal(receptions_of(f, "fresh@one.example"), 1);
+    assert_int_equal(receptions_of(f, "known@one.example"), 0); /* lost, and declared: no gap */
+}
+
 static void ids_rise_over_restarts_and_clocks(void **state)
 {
     struct fixture *f = *state;
@@ -663,6 +685,7 @@ int main(void)
         with_share(fresh_ones_over_the_bound_become_rows),
         with_share(the_journal_settles_what_the_crash_left),
         with_share(a_crash_takes_no_reception),
+        with_share(a_journal_that_cannot_follow_stops_accepting),
         with_share(old_receptions_are_not_repeated),
         with_share(ids_rise_over_restarts_and_clocks),
         with_share(what_arrived_is_due_by_any_clock),

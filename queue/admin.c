@@ -248,33 +248,16 @@ static void visit(struct walk *walk, struct held *held)
     atomic_fetch_add(done ? &job->done : &job->refused, 1);
 }
 
-static const struct walk_kind count_kind = {.fresh = true,
-                                            .count_only = true,
-                                            .choose = choose,
-                                            .match = match,
-                                            .keep_going = keep_going,
-                                            .end = end};
-static const struct walk_kind bounce_kind = {.fresh = true,
-                                             .with_body = true,
-                                             .choose = choose,
-                                             .match = match,
-                                             .visit = visit,
-                                             .keep_going = keep_going,
-                                             .rest_ms = rest_ms,
-                                             .end = end};
-static const struct walk_kind fresh_kind = {.fresh = true,
-                                            .choose = choose,
-                                            .match = match,
-                                            .visit = visit,
-                                            .keep_going = keep_going,
-                                            .rest_ms = rest_ms,
-                                            .end = end};
-static const struct walk_kind flush_kind = {.choose = choose,
-                                            .match = match,
-                                            .visit = visit,
-                                            .keep_going = keep_going,
-                                            .rest_ms = rest_ms,
-                                            .end = end};
+#define KIND(...)                                                                                  \
+    {                                                                                              \
+        .choose = choose, .match = match, .visit = visit, .keep_going = keep_going,                \
+        .rest_ms = rest_ms, .end = end, __VA_ARGS__                                                \
+    }
+
+static const struct walk_kind count_kind = KIND(.fresh = true, .count_only = true);
+static const struct walk_kind bounce_kind = KIND(.fresh = true, .with_body = true);
+static const struct walk_kind fresh_kind = KIND(.fresh = true);
+static const struct walk_kind flush_kind = KIND(.fresh = false); /* what is fresh is due */
 
 static const struct walk_kind *kind_of(const struct admin_order *order)
 {
@@ -284,7 +267,7 @@ static const struct walk_kind *kind_of(const struct admin_order *order)
     case ADMIN_BOUNCE:
         return &bounce_kind;
     case ADMIN_FLUSH:
-        return &flush_kind; /* what is fresh is due */
+        return &flush_kind;
     default:
         return &fresh_kind;
     }

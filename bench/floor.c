@@ -110,5 +110,5 @@ int main(int argc, char **argv)
     if (settings.disk)
         disk = floor_disk_close(settings.disk);
     print_counts(&settings, list, (unsigned)workers, &disk);
-    return 0; /* the kernel takes back what is open */
+    program_end(0);
 }

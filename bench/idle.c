@@ -273,5 +273,5 @@ int main(int argc, char **argv)
     idle.before = look(&idle);
     start_more(&idle);
     int result = loop_run(&idle.loop);
-    return result || idle.lost ? 1 : 0; /* the kernel takes back what is open */
+    program_end(result || idle.lost ? 1 : 0);
 }

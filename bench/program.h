@@ -11,5 +11,8 @@ void program_loop_init(struct loop *loop, unsigned buffers, unsigned buffer_size
  * these signals are blocked in all of them. */
 void program_stop_by_signal(struct loop *loop);
 
+/* Ends the program; what is open or allocated goes with it, whatever a leak checker thinks. */
+__attribute__((noreturn)) void program_end(int status);
+
 /* User and system time of this process so far. */
 double program_cpu_s(void);

@@ -106,5 +106,5 @@ int main(int argc, char **argv)
     listener_start(&listener);
     error = loop_run(&loop);
     print_counts(settings.tally);
-    return error ? 1 : 0; /* the kernel takes back what is open */
+    program_end(error ? 1 : 0);
 }

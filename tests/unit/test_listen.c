@@ -77,6 +77,7 @@ struct bench {
     struct listener listener;
     struct address address;
     unsigned count, stopped;
+    struct listener *heir; /* who gets the socket when the next connection is told */
     struct {
         int fd;
         struct address peer;
@@ -93,6 +94,10 @@ static void on_connection(struct listener *listener, int fd, const struct addres
     bench->seen[bench->count].peer = *peer;
     bench->seen[bench->count].verdict = verdict;
     bench->count++;
+    struct listener *heir = bench->heir;
+    bench->heir = NULL;
+    if (heir)
+        listener_hand_over(listener, heir);
 }
 
 static void on_stopped(struct op *op)
@@ -189,6 +194,25 @@ static void test_handed_over(void **state)
     assert_true(last->fd >= 0 && !last->stopping);
     listener_stop(last);
     turn_until(&bench->loop, bench->stopped == 4);
+    for (unsigned i = 0; i < countof(peers); i++)
+        close(peers[i]);
+    close_bench(bench);
+}
+
+/* A connection that the kernel has accepted when the hand-over begins is somebody's as well. */
+static void test_handed_over_between_two(void **state)
+{
+    struct bench *bench = start(state, 0, 0);
+    struct listener heir;
+    listener_adopt(&heir, &bench->loop, -1, &bench->admission, on_connection, bench);
+    heir.on_stopped = on_stopped;
+    bench->heir = &heir;
+    int peers[3];
+    for (unsigned i = 0; i < countof(peers); i++)
+        peers[i] = plain_connect(&bench->address);
+    turn_until(&bench->loop, bench->count == 3 && bench->stopped == 1);
+    listener_stop(&heir);
+    turn_until(&bench->loop, bench->stopped == 2);
     for (unsigned i = 0; i < countof(peers); i++)
         close(peers[i]);
     close_bench(bench);
@@ -339,6 +363,7 @@ static void test_gone_before_accept(void **state)
         cmocka_unit_test_prestate(test_no_limits, features),                                       \
         cmocka_unit_test_prestate(test_verdicts, features),                                        \
         cmocka_unit_test_prestate(test_handed_over, features),                                     \
+        cmocka_unit_test_prestate(test_handed_over_between_two, features),                         \
         cmocka_unit_test_prestate(test_heir_stopped_early, features),                              \
         cmocka_unit_test_prestate(test_address_in_use, features),                                  \
         cmocka_unit_test_prestate(test_no_descriptors_left, features),                             \

@@ -37,7 +37,8 @@
 enum {
     JOURNAL_SYNC_MS = 50,
     JOURNAL_FILE_BYTES = 256 << 20,
-    JOURNAL_BUFFER_BYTES = 4 << 20,
+    JOURNAL_BUFFER_BYTES =
+        16 << 20, /* what hundreds of recipients a message bring while a slow sync runs */
     JOURNAL_DEADLINE_MS = 60 * 1000,
     JOURNAL_REST_MS = 1000,       /* after a failure */
     JOURNAL_LINE_MAX = 256 << 10, /* longer lines are lost; a reader takes no longer ones */

@@ -97,13 +97,23 @@ static enum control_step begin_flush(struct control_call *call)
     return begin_in_queue(call, ADMIN_FLUSH);
 }
 
-/* Domains go into queue names in lower case. */
+/* Domains go into queue names in lower case. What could not stand in an address would only bounce:
+ * a slip, of all that is rebound. Octets above 127 are a domain in UTF-8, '[' begins a literal. */
 static bool is_domain(struct span name)
 {
-    for (size_t i = 0; i < name.len; i++)
-        if (name.data[i] == '@' || ascii_lower(name.data[i]) != name.data[i])
+    size_t label_len = 0;
+    if (name.len == 0 || name.len > 255 || ascii_lower(name.data[0]) != name.data[0])
+        return false;
+    bool literal = name.data[0] == '[';
+    for (size_t i = 0; i < name.len; i++) {
+        unsigned char c = (unsigned char)name.data[i];
+        if (c <= ' ' || c == 127 || strchr("@<>()\\,;\"", c) || ascii_lower((char)c) != (char)c)
             return false;
-    return name.len > 0 && name.len <= 255;
+        if (c == '.' && label_len == 0 && !literal)
+            return false;
+        label_len = c == '.' ? 0 : label_len + 1;
+    }
+    return label_len > 0;
 }
 
 static bool is_part(struct span name)

@@ -60,6 +60,12 @@ static void fail(struct control_call *call, int error)
         control_fail(call, "it could not be made durable: %s", strerror(-error));
 }
 
+/* "--for 0s", as a script may come to say it: what that means is not "for ever". */
+static bool lasts_no_time(const struct control_call *call)
+{
+    return values_duration_ms(call->command, &call->values, "for", UINT64_MAX) == 0;
+}
+
 static void read_arguments(struct control_call *call, struct asked *asked)
 {
     uint64_t for_ms = values_duration_ms(call->command, &call->values, "for", 0);
@@ -117,8 +123,13 @@ static enum control_step begin(struct control_call *call)
 static enum control_step begin_suspend(struct control_call *call)
 {
     struct asked *asked = call->state;
-    if (!asked->change)
+    if (!asked->change) {
+        if (lasts_no_time(call)) {
+            control_fail(call, "--for is 0: without --for it lasts until it is resumed");
+            return CONTROL_DONE;
+        }
         read_arguments(call, asked);
+    }
     return begin(call);
 }
 

@@ -490,8 +490,11 @@ enum server_want server_input(struct server *server, struct span *input, struct 
             return WANT_INPUT;
         if (replies->capacity - replies->len < SERVER_REPLY_ROOM)
             return WANT_OUTPUT;
+        bool in_data = server->doing == DOING_DATA || server->doing == DOING_CHUNK;
         if (take_step(server, &turn) == WANT_ROOM)
             return WANT_ROOM;
+        if (in_data && server->stops_behind_data && server->doing == DOING_COMMANDS)
+            return WANT_INPUT;
     }
 }
 

@@ -6,7 +6,7 @@
  *
  *     server_init, server_greet, send the sink
  *     for each receive: want = server_input(server, &input, &replies, wall_ms), send the sink, and
- *       WANT_INPUT   all of `input` is consumed; receive more
+ *       WANT_INPUT   all of `input` is consumed, but for `stops_behind_data`; receive more
  *       WANT_OUTPUT  less than SERVER_REPLY_ROOM is left in the sink: send it, call again
  *       WANT_STORE   server->message is complete: share_accept(share, server_take_message(server),
  *                    op); when the op is done, server_stored(), then server_input for what is left
@@ -165,8 +165,9 @@ struct server {
     const struct server_identity *identity; /* the owner's; NULL: a stranger */
     uint64_t chunk_left;                    /* octets of the BDAT chunk that are still due */
     uint64_t data_octets;                   /* message octets read in this session */
-    uint64_t stored_id;                     /* of the message handed over by server_take_message */
-    uint64_t discarded;                     /* octets of an over-long command line */
+    bool stops_behind_data; /* set by the owner: return WANT_INPUT behind each message or chunk */
+    uint64_t stored_id;     /* of the message handed over by server_take_message */
+    uint64_t discarded;     /* octets of an over-long command line */
     uint32_t line_len;
     uint32_t messages, recipients, errors, junk, login_failures; /* see limits.def */
     uint8_t state, doing;                                        /* see server_private.h */

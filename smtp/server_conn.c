@@ -89,7 +89,7 @@ static void tell_commands(struct session *session, struct span commands)
 }
 
 /* What the dialogue has taken: `data_octets` of it, at the front if it was in a message before,
- * else at the end, were message text. */
+ * else at the end, were message text; it has stopped behind them (stops_behind_data). */
 static void tell_input(struct session *session, struct span taken, uint64_t data_octets,
                        bool was_in_data)
 {
@@ -468,6 +468,7 @@ static bool feed(struct session *session, size_t *budget)
     struct span all = input;
     uint64_t octets_before = session->server.data_octets;
     bool in_data = server_phase(&session->server) == PHASE_DATA;
+    session->server.stops_behind_data = traces_any(&ingress_of(session)->traces);
     enum server_want want = server_input(&session->server, &input, &session->replies,
                                          ingress_of(session)->loop->wall_ms);
     size_t taken = before - input.len;

@@ -153,7 +153,8 @@ class Admin(unittest.TestCase):
         self.assertEqual({(row["queue"], row["attempts"]) for row in
                           ringpost.records("queue", "show")}, {("late:blue@a.test", 1)})
         ringpost.command("rebind", "--tenant", "blue", status=1)  # into what?
-        ringpost.command("rebind", "--all", "--to-domain", "Relay.test", status=1)
+        for domain in ("Relay.test", "relay test", "relay..test", ".test", "relay.test.", "a@b", "<b>"):
+            ringpost.command("rebind", "--all", "--to-domain", domain, status=1)
         last = self.job(ringpost, "rebind", "--tenant", "blue", "--to-domain", "relay.test",
                         "--reason", "their MX is gone")
         self.assertEqual(last["done"], 10)
@@ -228,6 +229,8 @@ class Admin(unittest.TestCase):
     def test_suspension_ends_by_itself(self):
         sink = self.sink()
         ringpost = self.ringpost({"*": [f"127.0.0.1:{sink.port}"]})
+        ringpost.command("suspend", "domain", "a.test", "--for", "0s", status=1)
+        self.assertEqual(ringpost.records("suspension", "list"), [])
         ringpost.command("suspend", "domain", "a.test", "--for", "3s")
         self.send(ringpost, "u#@a.test", 4)
         self.until_reason(ringpost, "suspended", "queue", "why", "a.test")
@@ -411,6 +414,30 @@ class Admin(unittest.TestCase):
         self.assertIn("NOOP", said)
         self.assertEqual([line for line in said if line.startswith(("AUTH", "["))],
                          ["AUTH PLAIN", "AUTH PLAIN", "[hidden]", "AUTH LOGIN"])
+
+    def test_trace_hides_chunks(self):
+        """Message text stays unseen when commands and chunks come in one piece."""
+        sink = self.sink()
+        ringpost = self.ringpost({"*": [f"127.0.0.1:{sink.port}"]})
+        lines = self.trace(ringpost, "smtp-in", "--domain", "c.test")
+        commands = ["EHLO x", "MAIL FROM:<ann@sender.test>", "RCPT TO:<u@c.test>", "BDAT 12", "NOOP",
+                    "BDAT 10 LAST", "QUIT"]
+        texts = {"BDAT 12": "private: 1\r\n", "BDAT 10 LAST": "\r\nsecret\r\n"}
+        burst = "".join(f"{line}\r\n{texts.get(line, '')}" for line in commands)
+
+        def seen():
+            with socket.create_connection(("127.0.0.1", ringpost.port)) as client:
+                client.sendall(burst.encode())
+                while client.recv(4096):
+                    pass
+            return "QUIT" in self.said(lines, "C")
+
+        eventually(seen, "it has begun")
+        said = self.said(lines, "C")
+        self.assertEqual(said[:said.index("QUIT") + 1], commands)
+        self.assertFalse(any("priv" in line["line"] or "secr" in line["line"] for line in lines))
+        self.assertEqual([line for line in self.said(lines, "*") if "octets" in line][:2],
+                         ["[12 octets of message]", "[10 octets of message]"])
 
     def test_trace_out(self):
         sink = self.sink(rules={"b.test": defer_forever("450 4.2.1 not now")})

@@ -200,7 +200,7 @@ static enum control_step finish_list(struct control_call *call)
     const struct suspensions *all = spool_suspensions(daemon_of(call)->spool);
     uint64_t index = 0, now_ms = clock_wall_ms();
     for (const struct suspension *at = NULL; (at = suspensions_next(all, at)); index++) {
-        bool over = at->until_ms && at->until_ms <= now_ms;
+        bool over = !suspension_holds(at, now_ms);
         if (index < listed->at)
             continue;
         if (!over && !put_suspension(call, at))

@@ -1,5 +1,7 @@
 #include "queue/suspensions.h"
 
+#include "queue/clock_guard.h"
+
 #include "core/cursor.h"
 #include "queue/record.h"
 
@@ -67,9 +69,10 @@ const struct suspension *suspensions_get(const struct suspensions *suspensions,
     return entry ? &entry->suspension : NULL;
 }
 
-static bool holds(const struct suspension *suspension, uint64_t wall_ms)
+bool suspension_holds(const struct suspension *suspension, uint64_t wall_ms)
 {
-    return suspension->until_ms == 0 || suspension->until_ms > wall_ms;
+    bool begun = suspension->since_ms <= wall_ms + CLOCK_GUARD_STEP_MS;
+    return suspension->until_ms == 0 || (begun && suspension->until_ms > wall_ms);
 }
 
 const struct suspension *suspensions_find(const struct suspensions *suspensions,
@@ -78,7 +81,7 @@ const struct suspension *suspensions_find(const struct suspensions *suspensions,
 {
     const struct entry *entry =
         suspensions->count && name.len ? find(suspensions, scope, name) : NULL;
-    return entry && holds(&entry->suspension, wall_ms) ? &entry->suspension : NULL;
+    return entry && suspension_holds(&entry->suspension, wall_ms) ? &entry->suspension : NULL;
 }
 
 const struct suspension *suspensions_of_queue(const struct suspensions *suspensions,
@@ -102,9 +105,9 @@ uint64_t suspensions_next_end_ms(const struct suspensions *suspensions, uint64_t
 {
     uint64_t next_ms = UINT64_MAX;
     list_for_each (&suspensions->all, link, following) {
-        uint64_t until_ms = container_of(link, struct entry, link)->suspension.until_ms;
-        if (until_ms > wall_ms && until_ms < next_ms)
-            next_ms = until_ms;
+        const struct suspension *at = &container_of(link, struct entry, link)->suspension;
+        if (at->until_ms && at->until_ms < next_ms && suspension_holds(at, wall_ms))
+            next_ms = at->until_ms;
     }
     return next_ms;
 }
@@ -113,7 +116,7 @@ unsigned suspensions_holding(const struct suspensions *suspensions, uint64_t wal
 {
     unsigned count = 0;
     list_for_each (&suspensions->all, link, following)
-        count += holds(&container_of(link, struct entry, link)->suspension, wall_ms);
+        count += suspension_holds(&container_of(link, struct entry, link)->suspension, wall_ms);
     return count;
 }
 

@@ -50,6 +50,10 @@ bool suspensions_remove(struct suspensions *suspensions, enum suspension_scope s
                         struct span name);
 MUST_USE int suspensions_copy(struct suspensions *to, const struct suspensions *from);
 
+/* Whether it binds. One that ends, and whose beginning lies over an hour ahead, was made before the
+ * clock went back: nobody knows how much of it is left, so it is over. */
+bool suspension_holds(const struct suspension *suspension, uint64_t wall_ms);
+
 /* What stands still now; NULL: nothing. Borrowed until the next change. */
 const struct suspension *suspensions_find(const struct suspensions *suspensions,
                                           enum suspension_scope scope, struct span name,

@@ -79,7 +79,9 @@ static void arm(struct egress *egress)
 static void on_end(struct op *op)
 {
     struct egress *egress = container_of(op, struct egress, suspension_end.op);
-    if (egress->loop->wall_ms >= egress->suspension_end_ms)
+    uint64_t wall_ms = egress->loop->wall_ms;
+    uint64_t end_ms = suspensions_next_end_ms(&egress->suspensions, wall_ms);
+    if (end_ms != egress->suspension_end_ms) /* that one is over, or the clock went back */
         ask_all(egress);
     arm(egress);
 }

@@ -316,6 +316,7 @@ static void suspend_or_resume(struct span domain)
     struct suspension suspension = {
         .scope = SUSPEND_DOMAIN,
         .name = domain,
+        .since_ms = clock_wall_ms(),
         .until_ms = clock_wall_ms() + 1000 + world_draw(120000),
     };
     bool resumes = world_chance(300);

@@ -159,6 +159,24 @@ static void outlives_a_restart(void **state)
     free(name);
 }
 
+/* The clock goes back by more than an hour: what was to end after a while does not bind for days. */
+static void not_after_the_clock_went_back(void **state)
+{
+    enum { HOUR_MS = 3600 * 1000 };
+    struct suspensions all;
+    assert_int_equal(suspensions_init(&all), 0);
+    struct suspension timed = suspension_of(SUSPEND_DOMAIN, "d.example", 11 * HOUR_MS);
+    timed.since_ms = 10 * HOUR_MS;
+    assert_int_equal(suspensions_put(&all, &timed), 0);
+    put(&all, SUSPEND_DOMAIN, "ever.example", 0);
+    assert_true(holds(&all, "d.example", 10 * HOUR_MS));
+    assert_true(holds(&all, "d.example", 9 * HOUR_MS)); /* a clock that was set right */
+    assert_false(holds(&all, "d.example", 9 * HOUR_MS - 1));
+    assert_int_equal(suspensions_next_end_ms(&all, 9 * HOUR_MS - 1), UINT64_MAX);
+    assert_true(holds(&all, "ever.example", 0));
+    suspensions_fini(&all);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 
 int main(void)
@@ -166,6 +184,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_they_hold),
         cmocka_unit_test(until_when),
+        cmocka_unit_test(not_after_the_clock_went_back),
         cmocka_unit_test(records),
         TEST(outlives_a_restart),
     };

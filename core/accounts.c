@@ -359,7 +359,21 @@ static void carry_rates(const struct account_set *from, struct account_set *to)
     }
 }
 
-static void swap_sets(struct accounts *accounts, struct account_set *set, const struct stat *status)
+static void remember_file(struct accounts *accounts, const struct stat *status)
+{
+    accounts->inode = (uint64_t)status->st_ino;
+    accounts->size = (uint64_t)status->st_size;
+    accounts->changed = status->st_mtim;
+}
+
+/* A file of mistakes only is some other file, put here by accident: nobody is locked out for it. */
+static bool is_accident(const struct accounts *accounts, const struct account_set *set,
+                        bool complained)
+{
+    return complained && set->count == 0 && accounts->now && accounts->now->count > 0;
+}
+
+static void swap_sets(struct accounts *accounts, struct account_set *set)
 {
     if (accounts->now)
         carry_rates(accounts->now, set);
@@ -369,15 +383,13 @@ static void swap_sets(struct accounts *accounts, struct account_set *set, const 
     pthread_mutex_unlock(&accounts->mutex);
     atomic_fetch_add(&accounts->generation, 1);
     account_set_free(before);
-    accounts->inode = (uint64_t)status->st_ino;
-    accounts->size = (uint64_t)status->st_size;
-    accounts->changed = status->st_mtim;
 }
 
 int accounts_look(struct accounts *accounts, struct sink *complaints)
 {
     struct stat status;
     struct account_set *set;
+    size_t complained = complaints->len;
     if (stat(accounts->path, &status) < 0)
         return -errno;
     if (same_file(accounts, &status))
@@ -390,7 +402,12 @@ int accounts_look(struct accounts *accounts, struct sink *complaints)
     close(fd);
     if (error < 0)
         return error;
-    swap_sets(accounts, set, &status);
+    remember_file(accounts, &status);
+    if (is_accident(accounts, set, complaints->len > complained)) {
+        account_set_free(set);
+        return -EBADMSG;
+    }
+    swap_sets(accounts, set);
     return 1;
 }
 

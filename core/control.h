@@ -62,6 +62,10 @@ struct control_call {
 void control_fail(struct control_call *call, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* The same for a call that makes no sense: CALL_WRONG, exit status 2. */
+void control_refuse(struct control_call *call, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
 /* Ends a record that was begun in call->out. False: it did not fit, the sink is as it was before
  * the record: say CONTROL_MORE and write it again next time. */
 MUST_USE bool control_put(struct control_call *call, struct record *record);

@@ -17,6 +17,15 @@ void control_fail(struct control_call *call, const char *format, ...)
     call->status = CALL_FAILED;
 }
 
+void control_refuse(struct control_call *call, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(call->error, sizeof call->error, format, arguments);
+    va_end(arguments);
+    call->status = CALL_WRONG;
+}
+
 void control_wake(struct control_call *call)
 {
     struct control_run *run = container_of(call, struct control_run, call);

@@ -3,6 +3,7 @@
  */
 #include "core/daemon.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -78,7 +79,7 @@ void daemon_look_at_accounts(struct daemon *daemon)
         log_notice("accounts: %s has changed: %zu accounts", path, count_accounts(daemon));
     if (result < 0 && result != daemon->accounts_error)
         log_error("accounts: cannot read %s: %s; what was read before stays in use", path,
-                  strerror(-result));
+                  result == -EBADMSG ? "no line of it is an account" : strerror(-result));
     daemon->accounts_error = result < 0 ? result : 0;
 }
 

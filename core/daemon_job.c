@@ -46,7 +46,7 @@ static enum control_step begin(struct control_call *call, struct admin_order *or
     if (values_flag(call->command, &call->values, "dry-run"))
         order->action = ADMIN_COUNT;
     if (filter_is_empty(&order->filter) && !values_flag(call->command, &call->values, "all")) {
-        control_fail(call, "nothing says which mail is meant: give a filter, or --all");
+        control_refuse(call, "nothing says which mail is meant: give a filter, or --all");
         return CONTROL_DONE;
     }
     watched->call = call;
@@ -67,7 +67,7 @@ static enum control_step begin_bounce(struct control_call *call)
     struct admin_order order = {.action = ADMIN_BOUNCE};
     daemon_read_filter(call, &order.filter);
     if (!text_of(call, "reason").len && !values_flag(call->command, &call->values, "dry-run")) {
-        control_fail(call, "--reason is missing: it stands in the reports");
+        control_refuse(call, "--reason is missing: it stands in the reports");
         return CONTROL_DONE;
     }
     return begin(call, &order);
@@ -79,7 +79,7 @@ static enum control_step begin_in_queue(struct control_call *call, enum admin_ac
     struct span name = text_of(call, "NAME");
     daemon_read_filter(call, &order.filter);
     if (name.len && order.filter.queue.len) {
-        control_fail(call, "NAME and --queue are the same");
+        control_refuse(call, "NAME and --queue are the same");
         return CONTROL_DONE;
     }
     if (name.len)
@@ -124,11 +124,12 @@ static bool is_part(struct span name)
 static enum control_step begin_change(struct control_call *call, struct admin_order *order)
 {
     if (order->set_domain && !is_domain(order->to_domain))
-        control_fail(call, "the new domain is none (in lower case)");
+        control_refuse(call, "the new domain is none (in lower case)");
     else if (!is_part(order->to_tenant) || !is_part(order->to_campaign))
-        control_fail(call, "the new tenant or campaign is too long, or has an @");
+        control_refuse(call, "the new tenant or campaign is too long, or has an @");
     else if (!order->set_domain && !order->set_tenant && !order->set_campaign)
-        control_fail(call, "nothing says what changes: --to-tenant, --to-campaign or --to-domain");
+        control_refuse(call,
+                       "nothing says what changes: --to-tenant, --to-campaign or --to-domain");
     else
         return begin(call, order);
     return CONTROL_DONE;

@@ -106,7 +106,7 @@ static enum control_step begin_show(struct control_call *call)
     struct browse *browse = begin(call);
     struct span name = values_text(call->command, &call->values, "NAME");
     if (name.len && browse->filter.queue.len) {
-        control_fail(call, "NAME and --queue are the same");
+        control_refuse(call, "NAME and --queue are the same");
         return CONTROL_DONE;
     }
     if (name.len)

@@ -54,8 +54,8 @@ static void fail(struct control_call *call, int error)
     if (error == -ENOENT)
         control_fail(call, "this is not suspended");
     else if (error == -EINVAL)
-        control_fail(call, "the name is longer than %d octets, or the reason than %d",
-                     SUSPENSION_NAME_MAX, SUSPENSION_REASON_MAX);
+        control_refuse(call, "the name is longer than %d octets, or the reason than %d",
+                       SUSPENSION_NAME_MAX, SUSPENSION_REASON_MAX);
     else
         control_fail(call, "it could not be made durable: %s", strerror(-error));
 }
@@ -125,7 +125,7 @@ static enum control_step begin_suspend(struct control_call *call)
     struct asked *asked = call->state;
     if (!asked->change) {
         if (lasts_no_time(call)) {
-            control_fail(call, "--for is 0: without --for it lasts until it is resumed");
+            control_refuse(call, "--for is 0: without --for it lasts until it is resumed");
             return CONTROL_DONE;
         }
         read_arguments(call, asked);

@@ -31,7 +31,7 @@ static enum control_step begin(struct control_call *call)
     if (!copy_text(call, "address", filter->address, sizeof filter->address) ||
         !copy_text(call, "domain", filter->domain, sizeof filter->domain) ||
         (out && !copy_text(call, "queue", filter->queue, sizeof filter->queue)))
-        control_fail(call, "no address, domain or queue has so long a name");
+        control_refuse(call, "no address, domain or queue has so long a name");
     return CONTROL_DONE;
 }
 

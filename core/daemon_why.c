@@ -286,7 +286,7 @@ static enum control_step begin_message(struct control_call *call)
     struct span text = values_text(call->command, &call->values, "ID");
     if (search->at_len == 0) {
         if (!id_parse(text, &search->id)) {
-            control_fail(call, "this is no message's number: 16 hexadecimal digits");
+            control_refuse(call, "this is no message's number: 16 hexadecimal digits");
             return CONTROL_DONE;
         }
         search->shard = id_shard(search->id) % SHARD_COUNT;

@@ -324,6 +324,7 @@ void journal_reception(struct share *share, const struct row *row, const struct 
             event.peer_name = message->peer_name;
             event.reception_protocol = message->protocol;
             event.authentication = message->authentication;
+            event.user = message->user;
             event.tls_version = message->tls_version;
             event.tls_cipher = message->tls_cipher;
             event.tls_subject = message->tls_subject;

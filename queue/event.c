@@ -267,17 +267,24 @@ static void put_tls(struct sink *sink, const struct event *event)
                                              : SPAN(",\"tls_verified\":false"));
 }
 
-static void put_meta(struct sink *sink, const struct envelope *envelope)
+static void put_member(struct sink *sink, bool *any, struct span name, struct span value)
 {
+    if (value.len == 0)
+        return;
+    if (*any)
+        PUT(sink, ",");
+    sink_put(sink, name);
+    json_put_string(sink, value, NAME_MAX_BYTES);
+    *any = true;
+}
+
+static void put_meta(struct sink *sink, const struct event *event)
+{
+    bool any = false;
     PUT(sink, ",\"meta\":{");
-    if (envelope->tenant.len) {
-        PUT(sink, "\"tenant\":");
-        json_put_string(sink, envelope->tenant, NAME_MAX_BYTES);
-    }
-    if (envelope->campaign.len) {
-        sink_put(sink, envelope->tenant.len ? SPAN(",\"campaign\":") : SPAN("\"campaign\":"));
-        json_put_string(sink, envelope->campaign, NAME_MAX_BYTES);
-    }
+    put_member(sink, &any, SPAN("\"tenant\":"), event->envelope->tenant);
+    put_member(sink, &any, SPAN("\"campaign\":"), event->envelope->campaign);
+    put_member(sink, &any, SPAN("\"user\":"), event->user);
     PUT(sink, "},\"headers\":{}");
 }
 
@@ -341,7 +348,7 @@ void event_write(const struct event *event, struct sink *sink)
     }
     PUT(sink, ",\"feedback_report\":null");
     put_tls(sink, event);
-    put_meta(sink, event->envelope);
+    put_meta(sink, event);
     PUT(sink, ",\"nodeid\":");
     json_put_string(sink, event->node, WORD_MAX);
     put_own(sink, event);

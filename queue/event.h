@@ -61,6 +61,7 @@ struct event {
     bool recovered;                 /* written by recovery: who injected it is not known any more */
     struct span node;               /* node id */
     struct span authentication;     /* reception: "spf=pass ...; dkim=..."; empty: left out */
+    struct span user;               /* reception: the account that injected; empty: none */
     struct span reception_protocol; /* "ESMTP"; "DSN" for reports of ours; empty: null */
     struct span tls_version, tls_cipher; /* of a reception; empty: in the clear */
     struct span tls_subject;             /* likewise; empty: none that was found good */

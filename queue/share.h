@@ -55,6 +55,7 @@ struct message {
     struct address peer;      /* for the journal: who injected it (AF_UNSPEC: we ourselves) */
     struct span peer_name;    /* its EHLO name, in the arena */
     struct span protocol;     /* "ESMTP", static */
+    struct span user;         /* for the journal: the account that injected; empty: none */
     struct span authentication; /* for the journal: what was found out about it; empty: nothing */
     struct span tls_version, tls_cipher; /* static; empty: it came in the clear */
     struct span tls_subject; /* a client's certificate that was found good, in the arena */
@@ -181,7 +182,7 @@ struct share_usage {
     uint64_t journal_frames, journal_lost, journal_errors; /* see journal.h */
     bool journal_behind;
     uint64_t rejections_untold; /* see rejection.h */
-    uint64_t admin_bounced; /* recipients bounced or deleted by an administrator */
+    uint64_t admin_bounced;     /* recipients bounced or deleted by an administrator */
     uint64_t journal_syncs, journal_bytes;
     uint64_t set_back;         /* rows rescheduled because the wall clock went back */
     uint64_t queues_uncounted; /* after an unclean stop: their rows are as last recorded */

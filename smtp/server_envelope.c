@@ -45,15 +45,17 @@ static enum answer read_mail(const struct server *server, struct span arguments,
     return sender->utf8 && !parameters->utf8 ? ANSWER_NEED_UTF8 : ANSWER_NONE;
 }
 
-static bool fill_sender(struct message *message, const struct mailbox *sender,
-                        const struct mail_parameters *parameters)
+static bool fill_sender(struct server *server, struct message *message,
+                        const struct mailbox *sender, const struct mail_parameters *parameters)
 {
+    struct span user = server->identity ? server->identity->name : (struct span){0};
     struct envelope *envelope = &message->envelope;
     envelope->ret = parameters->ret;
     envelope->flags |= (uint8_t)((parameters->eight_bit ? ENVELOPE_8BIT : 0) |
                                  (parameters->utf8 ? ENVELOPE_UTF8 : 0));
     return arena_copy(&message->arena, sender->address, &envelope->reverse_path) &&
-           arena_copy(&message->arena, parameters->envid, &envelope->envid);
+           arena_copy(&message->arena, parameters->envid, &envelope->envid) &&
+           arena_copy(&message->arena, user, &message->user);
 }
 
 static enum answer judge_sender(struct server *server, const struct mailbox *sender)
@@ -82,7 +84,7 @@ static enum answer begin_message(struct server *server, const struct mailbox *se
     struct message *message = message_new(server->settings->share);
     if (!message)
         return ANSWER_NO_STORAGE;
-    if (!fill_sender(message, sender, parameters)) {
+    if (!fill_sender(server, message, sender, parameters)) {
         message_abandon(message);
         return ANSWER_NO_STORAGE;
     }

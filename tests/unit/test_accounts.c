@@ -195,6 +195,11 @@ static void test_file(void **state)
     assert_true(span_equals(a->name, SPAN("a"))); /* the old set lives while it is held */
     account_set_free(before);
 
+    write_file(other, "no password\nnor here\n");
+    assert_int_equal(rename(other, path), 0);
+    assert_int_equal(accounts_look(&accounts, &complaints), -EBADMSG);
+    assert_int_equal(accounts_look(&accounts, &complaints), 0); /* said once */
+
     assert_int_equal(unlink(path), 0);
     assert_int_equal(accounts_look(&accounts, &complaints), -ENOENT);
     struct account_set *still = accounts_take(&accounts);

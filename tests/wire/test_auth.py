@@ -108,6 +108,13 @@ class AuthTest(unittest.TestCase):
         eventually(lambda: len(self.sink.messages) >= count, f"{count} messages at the sink")
         return self.sink.messages[-1]
 
+    def receptions(self, count):
+        """The journal is written a moment later than the mail."""
+        def found():
+            return [event for event in self.server.journal() if event["type"] == "Reception"]
+        eventually(lambda: len(found()) >= count, f"{count} receptions")
+        return found()
+
     # ---- other people's programs ----
 
     def test_smtplib(self):
@@ -133,6 +140,7 @@ class AuthTest(unittest.TestCase):
             self.assertRegex(message.body, rb"(?m)^Message-ID: <[^ ]+@mail.ringpost.test>\r$")
             self.assertRegex(message.body, rb"(?m)^Date: [A-Z][a-z][a-z], ")
         self.assertEqual(self.server.metric('ringpost_logins_total{result="good"}'), 3)
+        self.assertEqual([event["meta"] for event in self.receptions(3)], 3 * [{"user": "tim"}])
 
     def test_swaks(self):
         for number, mechanism in enumerate(("PLAIN", "LOGIN")):
@@ -287,8 +295,9 @@ class AuthTest(unittest.TestCase):
             client.sendmail("x@y.b.example", ["u@elsewhere.example"], MESSAGE)
             self.assertEqual(client.docmd("MAIL FROM:<x@a.example>")[0], 450)
         self.received(1)
-        receptions = [event for event in self.server.journal() if event["type"] == "Reception"]
-        self.assertEqual(receptions[-1]["queue"], "acme@elsewhere.example")
+        reception, = self.receptions(1)
+        self.assertEqual(reception["queue"], "acme@elsewhere.example")
+        self.assertEqual(reception["meta"]["user"], "bound")
 
     def test_added_fields_are_signed(self):
         """Date and Message-ID that we add are in the DKIM signature, which says what is not there, too."""

@@ -98,7 +98,7 @@ class Commands(unittest.TestCase):
         self.assertEqual(self.rows(name), self.rows("--queue", name))
         self.assertEqual(len(self.rows("--limit", "7")), 7)
         self.assertEqual(len(self.rows("--tenant", "t0", "--campaign", "c0")), 10)
-        self.ringpost.command("queue", "show", name, "--queue", name, status=1)
+        self.ringpost.command("queue", "show", name, "--queue", name, status=2)
 
     def test_lanes(self):
         lanes = self.ringpost.records("lane", "list")

@@ -84,8 +84,8 @@ MUST_USE int accounts_init(struct accounts *accounts, const char *path, struct h
 void accounts_fini(struct accounts *accounts); /* sets that are still in use stay */
 
 /* The control thread, now and then: reads the file again if it has changed. 1: it has, and is read;
- * 0: it has not; negative errno: it cannot be read, or (-EBADMSG) all in it is mistakes; then nothing
- * has changed. Blocks. */
+ * 0: it has not; negative errno: it cannot be read, or (-EBADMSG) all in it is mistakes; then
+ * nothing has changed. Blocks. */
 MUST_USE int accounts_look(struct accounts *accounts, struct sink *complaints);
 
 /* The present set, with a reference for the caller. Any thread. */

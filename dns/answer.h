@@ -31,7 +31,8 @@ enum rcode { RCODE_NOERROR = 0, RCODE_FORMERR = 1, RCODE_SERVFAIL = 2, RCODE_NXD
 enum {
     ANSWER_RECORDS = 64,
     ANSWER_CHAIN = 8,
-    ANSWER_STRINGS = 4096, /* octets of a TXT record that is kept; more than any DKIM key or policy */
+    ANSWER_STRINGS =
+        4096, /* octets of a TXT record that is kept; more than any DKIM key or policy */
 };
 
 struct answer_record {

@@ -35,7 +35,7 @@ struct committer {
     struct mutation **sorted;   /* scratch: twice the mutations of a group */
     size_t sorted_capacity;
     uint64_t groups, syncs, commits, bytes; /* groups and bytes are those written */
-    struct metrics metrics; /* kept by the thread's shell */
+    struct metrics metrics;                 /* kept by the thread's shell */
     _Atomic uint64_t synced; /* all groups up to this one are on disk; any thread may look */
 };
 

@@ -183,9 +183,9 @@ struct share {
     struct list nursery, recent, dirty, bodies, capped, starved, stuck, stuck_withdrawals, jobs;
     uint64_t rejection_second;
     unsigned rejections_told; /* in that second */
-    struct list unreported; /* rows whose reception the journal does not know, until the start */
-    struct list all;        /* queues, oldest first */
-    struct list walks;      /* walk.h */
+    struct list unreported;   /* rows whose reception the journal does not know, until the start */
+    struct list all;          /* queues, oldest first */
+    struct list walks;        /* walk.h */
     struct upkeep *upkeep;
     uint8_t shards[SHARD_COUNT]; /* those of this worker */
     unsigned shard_count;

@@ -63,7 +63,7 @@ struct body {
     bool line_start, after_cr;
     bool header_8bit, body_8bit;
     bool has_date, has_message_id; /* fields that every message should have (RFC 5322 3.6) */
-    bool line_open; /* inside a header line that has been judged */
+    bool line_open;                /* inside a header line that has been judged */
     bool taking, value_begun, value_blank;
     struct body_field fields[BODY_FIELDS];
     char hold[BODY_HOLD]; /* the beginning of a header line that cannot be judged yet */

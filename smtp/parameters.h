@@ -23,7 +23,7 @@ struct mail_parameters {
     uint64_t size; /* 0: not given. Too large for 64 bits: UINT64_MAX */
     struct span envid;
     struct span auth; /* AUTH as given, for RFC 4954 5; nothing is believed because of it */
-    uint8_t ret; /* enum ret */
+    uint8_t ret;      /* enum ret */
     bool utf8, eight_bit;
 };
 

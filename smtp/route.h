@@ -24,7 +24,7 @@ struct route {
     struct list waiting;     /* queues, by queue.want */
     struct list_link to_ask; /* in egress->to_ask: too many look-ups run */
     struct plan_request request;
-    struct plan *plan; /* NULL: none yet, or expired */
+    struct plan *plan;         /* NULL: none yet, or expired */
     struct route_error *error; /* the last one; NULL: none yet */
     uint64_t used_ns;
     uint64_t asked_ns; /* for the plan that there is, or is waited for */

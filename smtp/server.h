@@ -123,7 +123,7 @@ struct server_settings {
     struct share *share;
     struct slots *slots; /* of server_slot_size, two for each session that is not idle */
     server_may_relay *may_relay;
-    server_is_ours *is_ours; /* NULL: nobody is */
+    server_is_ours *is_ours;       /* NULL: nobody is */
     server_on_refusal *on_refusal; /* NULL: nobody wants to know */
     struct metrics *metrics;
     struct span tenant_header, campaign_header; /* taken out of the message; empty: none */

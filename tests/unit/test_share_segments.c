@@ -181,8 +181,7 @@ static void a_place_is_used_again_only_after_a_sync(void **state)
     assert_int_equal(leaving->count, 1);
     assert_true(leaving->slots[leaving->first].group > 0);
     assert_int_equal(segment->used, 3);
-    turn_until(f, atomic_load(&f->spool->committer.synced) >=
-                      leaving->slots[leaving->first].group);
+    turn_until(f, atomic_load(&f->spool->committer.synced) >= leaving->slots[leaving->first].group);
     accept_large(f, 8);
     assert_int_equal(segment->used, 3); /* the new one's alone */
     deliver_all(f);

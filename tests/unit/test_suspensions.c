@@ -159,7 +159,8 @@ static void outlives_a_restart(void **state)
     free(name);
 }
 
-/* The clock goes back by more than an hour: what was to end after a while does not bind for days. */
+/* The clock goes back by more than an hour: what was to end after a while does not bind for days.
+ */
 static void not_after_the_clock_went_back(void **state)
 {
     enum { HOUR_MS = 3600 * 1000 };

@@ -303,6 +303,7 @@ class Enemies(Base):
         """Beyond the cap nobody is let in, and the plain listener does not notice."""
         self.start(limits={"tls_handshakes": 4})
         held = [self.plain(self.implicit) for _ in range(4)]
+        self.ringpost.metric_becomes("ringpost_connections_in", 4)  # all four are inside
         busy = 'ringpost_tls_handshakes_total{side="in",result="busy"}'
 
         def refused():

@@ -73,14 +73,21 @@ static bool tell_backoff(const struct listener *listener, const struct lane *lan
     struct sink sink;
     if (lane->held_until_ns == 0)
         return false;
+    uint64_t most =
+        lane->egress->settings.config->delivery.consecutive_connection_failures_before_delay;
+    bool too_many = lane->failures >= most;
     sink_init(&sink, text, sizeof(text));
-    sink_format(&sink, "%u connections in a row have failed; the last: ", lane->failures);
+    if (too_many)
+        sink_format(&sink, "%u connections in a row have failed; the last: ", lane->failures);
+    else
+        sink_put(&sink, SPAN("no host of the site could be reached; the last: "));
     sink_put_cut(&sink, span_of(lane->failure, lane->failure_len));
     struct why why = {.reason = REASON_BACKOFF,
                       .text = sink_span(&sink),
                       .since_ms = wall_of(lane->egress, lane->held_since_ns),
                       .until_ms = wall_of(lane->egress, lane->held_until_ns),
-                      .option = "delivery.consecutive_connection_failures_before_delay"};
+                      .option = too_many ? "delivery.consecutive_connection_failures_before_delay"
+                                         : NULL};
     say(listener, &why);
     return true;
 }

@@ -326,6 +326,7 @@ class Admin(unittest.TestCase):
         self.send(ringpost, "v#@b.test", 6)
         why = self.until_reason(ringpost, "backoff", "queue", "why", "b.test")
         self.assertIn("refused", why["text"])
+        self.assertNotIn("option", why)  # one failure: no limit has been met
         self.assertGreater(why["until_ms"], why["since_ms"])
 
     def test_why_connecting(self):

@@ -3,6 +3,7 @@
  * server_conn.c    a session's life: connection, dialogue, storing, deadlines; the listeners
  * session_login.c  WANT_AUTH, and what an account may do
  * session_refusal.c  what was refused, for the journal
+ * session_trace.c  what somebody who traces is told
  * session_peer.c   who the client is: PROXY, XCLIENT; from where what may be sent */
 #pragma once
 
@@ -104,6 +105,14 @@ void session_free_if_over(struct session *session);
 void session_welcome(struct session *session);
 /* The client is one too many: its 421, and the end. */
 void session_turn_away(struct session *session, enum limit limit);
+
+/* ---- session_trace.c ---- */
+
+/* What the dialogue has taken: `data_octets` of it were message text, at the front if it was in a
+ * message before, else at the end. */
+void session_tell_input(struct session *session, struct span taken, uint64_t data_octets,
+                        bool was_in_data);
+void session_tell_replies(struct session *session); /* before they are sent */
 
 /* ---- session_login.c ---- */
 

@@ -8,22 +8,27 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+static void end_with(struct control_call *call, enum call_status status, const char *format,
+                     va_list arguments)
+{
+    vsnprintf(call->error, sizeof call->error, format, arguments);
+    call->status = status;
+}
+
 void control_fail(struct control_call *call, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(call->error, sizeof call->error, format, arguments);
+    end_with(call, CALL_FAILED, format, arguments);
     va_end(arguments);
-    call->status = CALL_FAILED;
 }
 
 void control_refuse(struct control_call *call, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(call->error, sizeof call->error, format, arguments);
+    end_with(call, CALL_WRONG, format, arguments);
     va_end(arguments);
-    call->status = CALL_WRONG;
 }
 
 void control_wake(struct control_call *call)
